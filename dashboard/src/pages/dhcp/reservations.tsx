@@ -8,6 +8,7 @@ import { FormDialog } from "../../ui/dialog";
 import { Icon } from "../../ui/icon";
 import { RowMenu } from "../../ui/menu";
 import { notify } from "../../ui/notify";
+import { More } from "../../ui/pager";
 import { Empty, Loaded } from "../../ui/states";
 import { Search } from "../../ui/widgets";
 import { ReservationDialog } from "./forms";
@@ -206,14 +207,12 @@ export function Reservations(props: { subnets: Subnet[] }) {
                 </button>
               </div>
             </Show>
-            <Show when={matching().length > shown()}>
-              <div class="pager">
-                {count(shown())} of {count(matching().length)} reservations
-                <button type="button" class="button small" onClick={() => setShown(shown() + STEP)}>
-                  Show more
-                </button>
-              </div>
-            </Show>
+            <More
+              shown={shown()}
+              total={matching().length}
+              noun="reservation"
+              onMore={() => setShown(shown() + STEP)}
+            />
           </Show>
         )}
       </Loaded>

@@ -11,6 +11,7 @@ import { FormDialog } from "../../ui/dialog";
 import { Icon } from "../../ui/icon";
 import { RowMenu } from "../../ui/menu";
 import { notify } from "../../ui/notify";
+import { More } from "../../ui/pager";
 import { Empty, Loaded, Notice } from "../../ui/states";
 import { Field, Search, Utilisation } from "../../ui/widgets";
 
@@ -237,14 +238,12 @@ export function Subnets(props: { query: Query<{ items: Subnet[] }> }) {
                 </button>
               </Empty>
             </Show>
-            <Show when={matching().length > shown()}>
-              <div class="pager">
-                {count(shown())} of {count(matching().length)} subnets
-                <button type="button" class="button small" onClick={() => setShown(shown() + STEP)}>
-                  Show more
-                </button>
-              </div>
-            </Show>
+            <More
+              shown={shown()}
+              total={matching().length}
+              noun="subnet"
+              onMore={() => setShown(shown() + STEP)}
+            />
           </Show>
         )}
       </Loaded>

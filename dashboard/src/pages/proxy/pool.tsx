@@ -2,9 +2,10 @@ import { createMemo, createSignal, For, Show } from "solid-js";
 import { liveTick, samples } from "../../api/live";
 import type { Backend, BackendAction, Pool } from "../../api/proxy-types";
 import { type Columns, historyColumns, joinColumns } from "../../api/samples";
-import { count, kept, latency, plural, rate, span } from "../../format";
+import { count, kept, latency, rate, span } from "../../format";
 import { Figures } from "../../ui/facts";
 import { Icon } from "../../ui/icon";
+import { More } from "../../ui/pager";
 import { range, type Timeline } from "../../ui/plots";
 import Sparkline from "../../ui/sparkline";
 import { latencyNames, recent, usualOf, wasMeasured } from "./plots";
@@ -332,14 +333,7 @@ export function PoolCard(props: {
           </For>
         </ul>
       </Show>
-      <Show when={found().length > most()}>
-        <div class="pager">
-          {count(most())} of {plural(found().length, "backend")}
-          <button type="button" class="button small" onClick={() => setMost(most() + STEP)}>
-            Show more
-          </button>
-        </div>
-      </Show>
+      <More shown={most()} total={found().length} noun="backend" onMore={() => setMost(most() + STEP)} />
     </section>
   );
 }

@@ -6,6 +6,7 @@ import { FIRST_POOL } from "../../examples";
 import { count } from "../../format";
 import { href } from "../../router";
 import { Icon } from "../../ui/icon";
+import { More } from "../../ui/pager";
 import { Said } from "../../ui/said";
 import { Empty, Loaded } from "../../ui/states";
 import { Teach } from "../../ui/teach";
@@ -177,14 +178,7 @@ export default function Rules() {
                   </tbody>
                 </table>
               </div>
-              <Show when={found().length > most()}>
-                <div class="pager">
-                  {count(most())} of {count(found().length)} rules
-                  <button type="button" class="button small" onClick={() => setMost(most() + STEP)}>
-                    Show more
-                  </button>
-                </div>
-              </Show>
+              <More shown={most()} total={found().length} noun="rule" onMore={() => setMost(most() + STEP)} />
             </Show>
           </Show>
         </section>

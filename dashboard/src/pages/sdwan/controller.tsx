@@ -10,6 +10,7 @@ import { FormDialog } from "../../ui/dialog";
 import { Icon } from "../../ui/icon";
 import { RowMenu } from "../../ui/menu";
 import { notify } from "../../ui/notify";
+import { More } from "../../ui/pager";
 import { Empty, Loaded, Skeleton } from "../../ui/states";
 import { createNow, Search, Segments } from "../../ui/widgets";
 import { DocumentDialog, RemoveDialog } from "./document-form";
@@ -299,14 +300,7 @@ function Sites() {
                   </tbody>
                 </table>
               </div>
-              <Show when={found().length > most()}>
-                <div class="pager">
-                  {count(most())} of {plural(found().length, "site")}
-                  <button type="button" class="button small" onClick={() => setMost(most() + STEP)}>
-                    Show more
-                  </button>
-                </div>
-              </Show>
+              <More shown={most()} total={found().length} noun="site" onMore={() => setMost(most() + STEP)} />
             </Show>
           </Show>
         )}

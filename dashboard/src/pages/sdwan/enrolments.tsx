@@ -7,6 +7,7 @@ import { relative, timestamp } from "../../format";
 import { FormDialog } from "../../ui/dialog";
 import { Icon } from "../../ui/icon";
 import { notify } from "../../ui/notify";
+import { More } from "../../ui/pager";
 import { Empty, Loaded } from "../../ui/states";
 import { createNow } from "../../ui/widgets";
 import { everything } from "./network-data";
@@ -135,13 +136,12 @@ function List() {
             }
           >
             <Table tokens={data.items.slice(0, most())} onWithdraw={setWithdrawn} />
-            <Show when={data.items.length > most()}>
-              <div class="pager">
-                <button type="button" class="button small" onClick={() => setMost(most() + STEP)}>
-                  Show older
-                </button>
-              </div>
-            </Show>
+            <More
+              shown={most()}
+              total={data.items.length}
+              noun="token"
+              onMore={() => setMost(most() + STEP)}
+            />
           </Show>
         )}
       </Loaded>

@@ -4,6 +4,7 @@ import { createQuery } from "../../api/query";
 import type { PathEvent } from "../../api/sdwan-types";
 import { clock, count, plural, preciseClock, relative, timestamp } from "../../format";
 import { href, route, setParams } from "../../router";
+import { More } from "../../ui/pager";
 import { Said } from "../../ui/said";
 import { Empty, Loaded } from "../../ui/states";
 import { createNow, Search, Segments } from "../../ui/widgets";
@@ -164,14 +165,7 @@ export default function Events() {
                 </tbody>
               </table>
             </div>
-            <Show when={found().length > most()}>
-              <div class="pager">
-                {count(most())} of {plural(found().length, "event")}
-                <button type="button" class="button small" onClick={() => setMost(most() + STEP)}>
-                  Show more
-                </button>
-              </div>
-            </Show>
+            <More shown={most()} total={found().length} noun="event" onMore={() => setMost(most() + STEP)} />
           </Show>
         </section>
       )}

@@ -1,8 +1,9 @@
 import { createMemo, createSignal, For, Match, Show, Switch } from "solid-js";
 import type { NetworkDocument, ReportedPath } from "../../api/controller-types";
 import { createQuery } from "../../api/query";
-import { count, plural } from "../../format";
+import { plural } from "../../format";
 import { href, route, setParams } from "../../router";
+import { More } from "../../ui/pager";
 import { Empty, Loaded } from "../../ui/states";
 import { Search } from "../../ui/widgets";
 import { boxFor, type Point, ring, rings } from "./constellation";
@@ -226,14 +227,7 @@ function PairList(props: { all: Pair[] }) {
             </tbody>
           </table>
         </div>
-        <Show when={found().length > most()}>
-          <div class="pager">
-            {count(most())} of {plural(found().length, "pair")}
-            <button type="button" class="button small" onClick={() => setMost(most() + STEP)}>
-              Show more
-            </button>
-          </div>
-        </Show>
+        <More shown={most()} total={found().length} noun="pair" onMore={() => setMost(most() + STEP)} />
       </Show>
     </section>
   );

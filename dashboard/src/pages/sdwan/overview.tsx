@@ -1,9 +1,10 @@
 import { createMemo, createSignal, For, Match, Show, Switch } from "solid-js";
 import { FIRST_SITE } from "../../examples";
-import { count, latency, percent, plural } from "../../format";
+import { latency, percent } from "../../format";
 import { href, route } from "../../router";
 import { useStatus } from "../../status";
 import { Icon } from "../../ui/icon";
+import { More } from "../../ui/pager";
 import { Empty, Loaded } from "../../ui/states";
 import { Teach } from "../../ui/teach";
 import { Search } from "../../ui/widgets";
@@ -140,14 +141,7 @@ function SiteList(props: { sites: Joined[]; paths: number }) {
             </tbody>
           </table>
         </div>
-        <Show when={found().length > most()}>
-          <div class="pager">
-            {count(most())} of {plural(found().length, "site")}
-            <button type="button" class="button small" onClick={() => setMost(most() + STEP)}>
-              Show more
-            </button>
-          </div>
-        </Show>
+        <More shown={most()} total={found().length} noun="site" onMore={() => setMost(most() + STEP)} />
       </Show>
     </section>
   );

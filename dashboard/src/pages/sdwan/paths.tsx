@@ -4,6 +4,7 @@ import { type Columns, historyColumns, joinColumns } from "../../api/samples";
 import type { Path } from "../../api/sdwan-types";
 import { count, latency, percent, plural } from "../../format";
 import { href, route, setParams } from "../../router";
+import { More } from "../../ui/pager";
 import { createTimeline, range, type Timeline, TimelineProblem } from "../../ui/plots";
 import { createSort, type SortColumn } from "../../ui/sort";
 import Sparkline from "../../ui/sparkline";
@@ -231,14 +232,7 @@ export default function Paths() {
                   </tbody>
                 </table>
               </div>
-              <Show when={found().length > most()}>
-                <div class="pager">
-                  {count(most())} of {plural(found().length, "path")}
-                  <button type="button" class="button small" onClick={() => setMost(most() + STEP)}>
-                    Show more
-                  </button>
-                </div>
-              </Show>
+              <More shown={most()} total={found().length} noun="path" onMore={() => setMost(most() + STEP)} />
             </Show>
           </Show>
           <Show when={subject()} keyed>

@@ -5,6 +5,7 @@ import type { Tunnel, Uplink } from "../../api/sdwan-types";
 import { FIRST_PEER } from "../../examples";
 import { bytes, count, plural, span } from "../../format";
 import { Icon } from "../../ui/icon";
+import { More } from "../../ui/pager";
 import { Empty, Loaded } from "../../ui/states";
 import { Teach } from "../../ui/teach";
 import { CopyButton, Search } from "../../ui/widgets";
@@ -207,14 +208,7 @@ function Peers() {
                   </tbody>
                 </table>
               </div>
-              <Show when={found().length > most()}>
-                <div class="pager">
-                  {count(most())} of {plural(found().length, "peer")}
-                  <button type="button" class="button small" onClick={() => setMost(most() + STEP)}>
-                    Show more
-                  </button>
-                </div>
-              </Show>
+              <More shown={most()} total={found().length} noun="peer" onMore={() => setMost(most() + STEP)} />
             </Show>
           </Show>
         </section>

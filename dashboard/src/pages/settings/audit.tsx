@@ -1,12 +1,7 @@
-import { createSignal, For, onMount, Show } from "solid-js";
-import { api, query } from "../../api/client";
-import { createAction } from "../../api/query";
-import type { AuditRow, Page } from "../../api/types";
+import type { AuditRow } from "../../api/types";
 import { timestamp, tomlValue } from "../../format";
-import { Icon } from "../../ui/icon";
-import { Empty, ProblemNotice, Skeleton } from "../../ui/states";
-
-const PAGE = 100;
+import { History } from "../../ui/history";
+import { Empty } from "../../ui/states";
 
 function detailOf(detail: unknown): string {
   if (detail === null || detail === undefined) return "";
@@ -42,79 +37,21 @@ function Row(props: { row: AuditRow }) {
   );
 }
 
-/** Newest first; older pages are added below as they are asked for. */
+/** Who has changed what of this server. */
 export function Audit() {
-  const [rows, setRows] = createSignal<AuditRow[] | null>(null);
-  const [next, setNext] = createSignal<string | null>(null);
-  const load = createAction(async (after: string | null) => {
-    const page = await api.get<Page<AuditRow>>(`/audit${query({ limit: PAGE, after })}`);
-    setRows(after === null ? page.items : [...(rows() ?? []), ...page.items]);
-    setNext(page.next);
-  });
-  onMount(() => void load.run(null));
   return (
-    <section class="card" aria-label="Audit log">
-      <div class="toolbar">
-        <p class="muted">Every change, who made it, and whether it was allowed.</p>
-        <button
-          type="button"
-          class="button push"
-          disabled={load.pending()}
-          onClick={() => void load.run(null)}
-        >
-          <Icon name="refresh" /> Refresh
-        </button>
-      </div>
-      <Show when={load.problem()}>
-        {(problem) => (
-          <div class="card-body">
-            <ProblemNotice problem={problem()} retry={() => void load.run(null)} />
-          </div>
-        )}
-      </Show>
-      <Show when={rows()} fallback={<Show when={!load.problem()} children={<Skeleton height={400} />} />}>
-        {(list) => (
-          <Show
-            when={list().length > 0}
-            fallback={
-              <Empty icon="info" title="Nothing has been changed yet">
-                <p>Changes made here, through the API and by the command line appear in this list.</p>
-              </Empty>
-            }
-          >
-            <div class="table-frame">
-              <table class="table stacking">
-                <thead>
-                  <tr>
-                    <th scope="col">Time</th>
-                    <th scope="col">Result</th>
-                    <th scope="col">Who</th>
-                    <th scope="col">From</th>
-                    <th scope="col">What</th>
-                  </tr>
-                </thead>
-                <tbody>
-                  <For each={list()}>{(row) => <Row row={row} />}</For>
-                </tbody>
-              </table>
-            </div>
-            <Show when={next()}>
-              {(after) => (
-                <div class="pager">
-                  <button
-                    type="button"
-                    class="button small"
-                    disabled={load.pending()}
-                    onClick={() => void load.run(after())}
-                  >
-                    Show older
-                  </button>
-                </div>
-              )}
-            </Show>
-          </Show>
-        )}
-      </Show>
-    </section>
+    <History<AuditRow>
+      label="Audit log"
+      lead="Every change, who made it, and whether it was allowed."
+      path="/audit"
+      columns={["Time", "Result", "Who", "From", "What"]}
+      empty={
+        <Empty icon="info" title="Nothing has been changed yet">
+          <p>Changes made here, through the API and by the command line appear in this list.</p>
+        </Empty>
+      }
+    >
+      {(row) => <Row row={row} />}
+    </History>
   );
 }

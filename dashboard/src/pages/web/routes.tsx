@@ -1,6 +1,7 @@
 import { createMemo, createSignal, For, Show } from "solid-js";
 import { share, sum } from "../../api/figures";
 import { bytes, count, latency, percent, rate, throughput } from "../../format";
+import { More } from "../../ui/pager";
 import { range } from "../../ui/plots";
 import { createSort, type SortColumn } from "../../ui/sort";
 import { Empty, Loaded, ProblemNotice } from "../../ui/states";
@@ -125,14 +126,12 @@ export function RouteTable() {
                 </tbody>
               </table>
             </div>
-            <Show when={rows().length > shown()}>
-              <div class="pager">
-                {count(shown())} of {count(rows().length)} routes
-                <button type="button" class="button small" onClick={() => setShown(shown() + STEP)}>
-                  Show more
-                </button>
-              </div>
-            </Show>
+            <More
+              shown={shown()}
+              total={rows().length}
+              noun="route"
+              onMore={() => setShown(shown() + STEP)}
+            />
           </Show>
         )}
       </Loaded>
