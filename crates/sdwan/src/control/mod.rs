@@ -596,16 +596,15 @@ impl Control {
                 self.decided();
             }
             Notice::Narrow { uplink, to, mtu } => {
-                self.narrowed(now, uplink, mtu, |tunnel| tunnel.endpoint().is_some_and(|at| at.ip() == to));
+                let is = |tunnel: &Tunnel| tunnel.uplink == uplink && tunnel.endpoint().is_some_and(|at| at.ip() == to);
+                for joined in self.joined.values().filter(|joined| is(&joined.tunnel)) {
+                    self.narrow.hint(now, &joined.tunnel, mtu);
+                }
+                if let Some(sites) = &mut self.sites {
+                    sites.narrowed(now, mtu, is);
+                }
+                self.decided();
             }
-        }
-    }
-
-    /// The way to peers takes packets of so many octets.
-    fn narrowed(&mut self, now: Time, uplink: UplinkIndex, mtu: usize, is: impl Fn(&Tunnel) -> bool) {
-        let tunnels = self.joined.values().map(|joined| &joined.tunnel);
-        for tunnel in tunnels.filter(|tunnel| tunnel.uplink == uplink && is(tunnel)) {
-            self.narrow.hint(now, tunnel, mtu);
         }
     }
 

@@ -455,14 +455,25 @@ impl Sites {
 
     /// Somebody on the way says that datagrams of a tunnel may be `mtu` octets long, with all that is around them.
     pub fn hint(&mut self, now: Time, tunnel: TunnelId, mtu: usize) {
-        let Some(id) = self.of_tunnel.get(&tunnel) else { return };
-        let Some(path) = self.paths.get(id) else { return };
+        if let Some(id) = self.of_tunnel.get(&tunnel).copied() {
+            self.hint_path(now, id, mtu);
+        }
+    }
+
+    /// This host says so itself, of all tunnels that are such.
+    pub fn narrowed(&mut self, now: Time, mtu: usize, is: impl Fn(&Tunnel) -> bool) {
+        let ids: Vec<_> = self.paths.iter().filter(|(_, path)| is(&path.tunnel)).map(|(id, _)| *id).collect();
+        ids.into_iter().for_each(|id| self.hint_path(now, id, mtu));
+    }
+
+    fn hint_path(&mut self, now: Time, id: PathId, mtu: usize) {
+        let Some(path) = self.paths.get(&id) else { return };
         let outside = match path.tunnel.endpoint() {
             Some(SocketAddr::V6(_)) => 40 + 8,
             _ => 20 + 8,
         };
         if let Some(Ok(size)) = mtu.checked_sub(outside + OVERHEAD).map(u16::try_from) {
-            self.engine.handle_input(now, Input::Hint(*id, size));
+            self.engine.handle_input(now, Input::Hint(id, size));
         }
     }
 

@@ -30,7 +30,7 @@ pub(super) struct Tried<'a>(&'a Said);
 
 impl Tried<'_> {
     /// It was taken up, and is kept from now on.
-    pub(super) fn is_kept(self) {
+    pub(super) fn keep(self) {
         let put = self.0.tried.lock().take();
         if put.is_some() {
             *self.0.last.lock() = put;

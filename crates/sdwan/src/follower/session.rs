@@ -259,7 +259,7 @@ impl Session<'_> {
                 |why| format!("{error}; and it stays in force until the next reload: {why}"),
             ));
         }
-        tried.is_kept();
+        tried.keep();
         self.held = next;
         Ok(())
     }

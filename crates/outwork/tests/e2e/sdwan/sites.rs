@@ -188,8 +188,8 @@ fn who_sends_more_than_paths_take_is_told_so_at_the_site_and_at_a_machine_behind
     sites.wait_until_all_are_up();
     let site = &sites.sites[0];
     let behind = site.lab.namespace("behind");
-    site.lab.veth((&site.server, "lan"), (&behind, "eth0"));
-    site.server.ip("addr add 10.100.7.1/24 dev lan");
+    site.lab.veth((&site.server, "inside"), (&behind, "eth0"));
+    site.server.ip("addr add 10.100.7.1/24 dev inside");
     behind.ip("addr add 10.100.7.2/24 dev eth0");
     behind.ip("route add default via 10.100.7.1");
     site.server.run(|| std::fs::write("/proc/sys/net/ipv4/ip_forward", "1")).unwrap();

@@ -84,6 +84,6 @@ fn what_is_tried_counts_until_that_is_over_and_is_what_stays_once_it_is_kept() {
     assert_eq!(by(&said, &file), (names(&["calls"]), true));
     let tried = said.try_out("north", next.clone());
     assert_eq!(by(&said, &file), (names(&["mail"]), false));
-    tried.is_kept();
+    tried.keep();
     assert_eq!(by(&said, &file), (names(&["mail"]), true));
 }
