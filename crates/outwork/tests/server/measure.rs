@@ -22,7 +22,7 @@ fn a_load_over_each_version_of_http_is_reported_and_errors_are_told() {
     std::fs::write(&root, place.must(&["tls", "ca"])).expect("a file");
     let root = root.to_str().expect("a path");
     let bench = |more: &[&str]| {
-        let few = ["bench", "web", "--connections", "2", "--duration", "200ms", "--warm-up", "10ms", "--json"];
+        let few = ["bench", "web", "--connections", "2", "--duration", "1s", "--warm-up", "10ms", "--json"];
         place.outwork(&[&few, more].concat())
     };
     for (version, url) in [
@@ -45,7 +45,8 @@ fn a_load_over_each_version_of_http_is_reported_and_errors_are_told() {
     assert!(!untrusted.status.success() && hint.contains("--insecure"), "{hint}");
     let foreign = bench(&["ftp://localhost/"]);
     assert!(!foreign.status.success() && text(&foreign.stdout).contains("no http or https URL"), "{foreign:?}");
-    let shown = place.outwork(&["bench", "web", "--duration", "100ms", &format!("http://{host}:8080/")]);
+    let shown =
+        place.outwork(&["bench", "web", "--connections", "2", "--duration", "2s", &format!("http://{host}:8080/")]);
     assert!(text(&shown.stdout).contains("requests/s") && text(&shown.stdout).contains("status 200"), "{shown:?}");
 }
 

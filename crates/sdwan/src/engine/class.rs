@@ -79,11 +79,17 @@ impl Default for VerdictSettings {
 }
 
 /// Whether a path keeps a class's limits: fast to say no, slow to say yes again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verdict {
     broken: bool,
-    /// Since when figures contradict it.
-    against: Option<Time>,
+    /// Since when figures contradict it; [`Time::MAX`] where they do not. (There is one of these for each path and class.)
+    against: Time,
+}
+
+impl Default for Verdict {
+    fn default() -> Self {
+        Verdict { broken: false, against: Time::MAX }
+    }
 }
 
 impl Verdict {
@@ -103,10 +109,11 @@ impl Verdict {
         let proven = class.loss.is_some_and(|limit| recent > limit);
         let kept = class.keeps(figures, if self.broken { settings.margin } else { 1.0 }) && !proven;
         if kept != self.broken {
-            self.against = None;
+            self.against = Time::MAX;
             return false;
         }
-        let since = *self.against.get_or_insert(now);
+        let since = self.against.min(now);
+        self.against = since;
         let needed = match (self.broken, proven) {
             (true, _) => settings.good_after,
             (false, true) => settings.proven_after,
@@ -115,7 +122,7 @@ impl Verdict {
         if now.since(since) < needed {
             return false;
         }
-        *self = Verdict { broken: !self.broken, against: None };
+        *self = Verdict { broken: !self.broken, against: Time::MAX };
         true
     }
 }

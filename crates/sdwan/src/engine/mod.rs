@@ -339,6 +339,8 @@ impl Engine {
                 None => fresh.push((*spec, site)),
             }
         }
+        // Half of a vector that grows by itself would be empty: paths are what a site's memory goes to.
+        self.paths.reserve_exact(fresh.len().saturating_sub(free.len()));
         for (spec, site) in fresh {
             let index = free.pop().unwrap_or_else(|| {
                 self.paths.push(None);
