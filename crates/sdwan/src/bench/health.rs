@@ -66,6 +66,7 @@ const ROUND_TRIP: Duration = Duration::from_millis(10);
 fn answer(sequence: u32, now: Time, last: Option<&Hello>) -> Hello {
     Hello {
         sequence,
+        count: 1,
         stamp: now.as_nanos(),
         echo: last.map(|last| Echo { stamp: last.stamp, held: 0 }),
         claim: Claim::Uses,

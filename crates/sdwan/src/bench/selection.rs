@@ -124,6 +124,7 @@ fn network(options: &Options, uplinks: u32) -> Network {
 fn hello(sequence: u32) -> Hello {
     Hello {
         sequence,
+        count: 1,
         stamp: NOW.as_nanos(),
         echo: None,
         claim: Claim::Uses,
