@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use outwork_net::poll::Waker;
@@ -190,9 +190,7 @@ impl Service {
         let shared = Shared::new(view, Arc::clone(&sessions), notices, Arc::clone(&control), wakers, seed);
         let shared = Arc::new(shared);
         let now = shared.clock.now();
-        // Before 1970 stamps could not grow.
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mut peers = Peers::new(sessions, (now, unix), Box::<System>::default(), seed);
+        let mut peers = Peers::new(sessions, (now, shared.clock.unix()), Box::<System>::default(), seed);
         for ((own, first), uplink) in identities.iter().zip(keys.first()).zip(0..) {
             peers.be(now, UplinkIndex(uplink), own, Limits::default());
             peers.call(UplinkIndex(uplink), first);

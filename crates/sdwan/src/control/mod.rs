@@ -228,6 +228,7 @@ impl Control {
 
     fn turn(&mut self) {
         while let Ok(order) = self.orders.try_recv() {
+        self.peers.set_clock(self.shared.clock.now(), self.shared.clock.unix());
             self.order(order);
         }
         // Asked before the queue is emptied: what workers have told of before they answered is in it.

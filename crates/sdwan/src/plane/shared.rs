@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::mpsc::{SyncSender, TrySendError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use outwork_engine::Time;
@@ -91,6 +91,9 @@ pub struct Clock {
     /// Shown in its place, in nanoseconds.
     #[cfg(test)]
     set: Option<&'static AtomicU64>,
+    /// Shown in place of the wall clock, in seconds.
+    #[cfg(test)]
+    wall: Option<&'static AtomicU64>,
 }
 
 impl Clock {
@@ -100,6 +103,8 @@ impl Clock {
             begun: Instant::now(),
             #[cfg(test)]
             set: None,
+            #[cfg(test)]
+            wall: None,
         }
     }
 
@@ -107,6 +112,21 @@ impl Clock {
     #[cfg(test)]
     pub(crate) fn set_by(nanos: &'static AtomicU64) -> Clock {
         Clock { set: Some(nanos), ..Clock::begin() }
+    }
+
+    /// The same with a wall clock that whoever has `seconds` sets.
+    #[cfg(test)]
+    pub(crate) fn with_wall(self, seconds: &'static AtomicU64) -> Clock {
+        Clock { wall: Some(seconds), ..self }
+    }
+
+    /// What the wall clock shows, since 1970. Somebody may set it at any time. Before 1970 stamps could not grow.
+    pub fn unix(&self) -> Duration {
+        #[cfg(test)]
+        if let Some(seconds) = self.wall {
+            return Duration::from_secs(seconds.load(Relaxed));
+        }
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
     }
 
     /// What it shows.
