@@ -222,6 +222,7 @@ impl Control {
             self.shared.has_lines();
         }
         if self.carriers.moved() {
+            self.shared.has_moved();
             self.shared.view.load().tunnels().for_each(|tunnel| tunnel.forget_source());
         }
     }

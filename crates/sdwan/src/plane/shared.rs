@@ -244,6 +244,8 @@ pub struct Shared {
     looked: Box<[AtomicU64]>,
     /// Counts sessions that have begun: packets may wait for one.
     keys: AtomicU64,
+    /// Counts how often interfaces, addresses or default routes of this host have become others.
+    moves: AtomicU64,
     stopping: AtomicBool,
 }
 
@@ -281,6 +283,7 @@ impl Shared {
             looked: workers.iter().map(|_| AtomicU64::new(0)).collect(),
             workers,
             keys: AtomicU64::new(0),
+            moves: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
         }
     }
@@ -389,6 +392,16 @@ impl Shared {
     /// Whether all workers have answered a question.
     pub fn have_looked(&self, number: u64) -> bool {
         self.looked.iter().all(|looked| looked.load(Acquire) >= number)
+    }
+
+    /// Interfaces, addresses or default routes of this host have become others.
+    pub fn has_moved(&self) {
+        self.moves.fetch_add(1, Release);
+    }
+
+    /// How often that was.
+    pub fn moves(&self) -> u64 {
+        self.moves.load(Acquire)
     }
 
     /// A session has begun: packets that wait may go.
