@@ -228,8 +228,8 @@ impl Control {
     }
 
     fn turn(&mut self) {
-        while let Ok(order) = self.orders.try_recv() {
         self.peers.set_clock(self.shared.clock.now(), self.shared.clock.unix());
+        while let Ok(order) = self.orders.try_recv() {
             self.order(order);
         }
         // Asked before the queue is emptied: what workers have told of before they answered is in it.
@@ -676,3 +676,6 @@ impl Control {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
