@@ -22,6 +22,7 @@ use crate::channel::frame;
 use crate::channel::message::{FromController, FromSite};
 use crate::channel::tls;
 use crate::channel::token::Token;
+use crate::config::Sdwan;
 use crate::control::told::{EventTold, PathTold, Paths};
 use crate::controller::config::ControllerSettings;
 use crate::controller::store::documents::{Edit, Expect};
