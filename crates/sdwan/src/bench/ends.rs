@@ -43,7 +43,7 @@ impl End {
         let be = |(key, uplink): (&PrivateKey, u16)| {
             peers.be(NOW, UplinkIndex(uplink), &key.clone().into(), Limits::default())
         };
-        let is_ready = keys.iter().zip(0..).map(be).fold(true, |all, one| all && one);
+        let is_ready = keys.iter().zip(0..).map(be).all(|is_known| is_known);
         if is_ready { Ok(End { peers, table, tunnels: vec![] }) } else { Err(BenchError::NoSession) }
     }
 

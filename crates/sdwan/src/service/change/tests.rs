@@ -239,7 +239,7 @@ fn who_asks_a_machine_at_its_uplink_is_answered_by_that_though_all_else_goes_by_
     here.ip("addr add 192.0.2.5/24 dev wan");
     here.ip("route replace default via 192.0.2.2");
     let tended = || {
-        service.tend_routes(&mut seen.clone()).unwrap();
+        service.tend_routes(&mut { seen }).unwrap();
         said(&here, "ip", "rule show").contains("from 192.0.2.5 iif lo lookup main")
     };
     wait_for("the new address to be known", || said(&here, "ip", "rule show"), tended);
@@ -248,7 +248,7 @@ fn who_asks_a_machine_at_its_uplink_is_answered_by_that_though_all_else_goes_by_
         "the old one to be forgotten",
         || said(&here, "ip", "rule show"),
         || {
-            service.tend_routes(&mut seen.clone()).unwrap();
+            service.tend_routes(&mut { seen }).unwrap();
             !said(&here, "ip", "rule show").contains("192.0.2.1 ")
         },
     );
