@@ -20,7 +20,7 @@ test: setup-test dashboard ## Every test: crates, real clients in network namesp
 	cargo test --workspace --locked --features outwork/dpdk --test e2e --test kernel -- dpdk
 	cd dashboard && npm test --silent
 
-interop: dashboard ## Tunnels to boringtun-cli and gotatun-cli as well, which are built for it
+interop: dashboard ## Tunnels to boringtun-cli and gotatun-cli as well, which are built for it, and for longer than keys are used
 	tools/setup interop $(NODE)
 	OUTWORK_PEERS=all cargo test --workspace --locked --test e2e -- sdwan
 

@@ -64,6 +64,10 @@ FAILURES = {
 }
 # Those that have to be over soon, in ms.
 HARD, SOON = ("cable pulled", "one-way loss", "total loss"), 100
+# The others go on being noticed as little as this, in ms: that something is lost has to be proven first, and so has that nothing but what is long is.
+SOFT = 1000
+# For how many seconds a machine believes that its packets are to be shorter: longer than a failure is watched, and over before the next one.
+BELIEVED = WATCH + 1
 
 
 class Sites(Tunnel):
@@ -165,6 +169,8 @@ def watched():
     rules = "".join(f'oifname "u{uplink}" ip dscp {dscp} counter name u{uplink}_{port}; ' for uplink, port, dscp in names)
     with tunnels.sites(uplinks=len(UPLINKS)):
         output(*within(A.namespace, "nft", f"table inet watch {{ {counters}chain out {{ type filter hook output priority 0; {rules}}}; }}"))
+        # What a machine has learnt from one failure is not to spare it the next one.
+        output(*within(CLIENT, "sysctl", "-qw", f"net.ipv4.route.mtu_expires={BELIEVED:.0f}"))
         for end in ENDS:
             for uplink in UPLINKS:
                 output(*within(end.namespace, "ethtool", "-K", f"u{uplink}", "tx-udp-segmentation", "off"))
@@ -291,8 +297,8 @@ def targets(runs):
     rows = []
     for name in (name for name in FAILURES if name in runs.found):
         outage = quantile(found(runs, name, "outage"), 0.5)
-        if name in HARD:
-            rows.append([f"{name}: median outage under {SOON} ms", f"{outage:,.0f} ms", verdict(outage < SOON)])
+        bound = SOON if name in HARD else SOFT
+        rows.append([f"{name}: median outage under {bound:,} ms", f"{outage:,.0f} ms", verdict(outage < bound)])
         twice = sum(found(runs, name, "twice"))
         rows.append([f"{name}: the duplicated stream loses no packet", f"{twice:,} lost", verdict(twice == 0)])
         lived = all(keys and octets for keys, octets in zip(found(runs, name, "keys"), found(runs, name, "octets")))
@@ -304,7 +310,8 @@ NOTES = f"""
 - Failures are made on the uplink that the stream goes by: its interface is set down at the end that receives, by which the
   other end's loses its carrier ("cable pulled"), or nftables drops what comes in by it: all of it at the
   end that receives ("one-way loss") or at both ("total loss"), three of ten at both, or what is longer than {NARROW} octets at both ("black-holed MTU"; the stream's datagrams are
-  of {STREAMS[LARGE][0]} octets there, and may be cut). Datagrams of tunnels go one by one, so that each is lost by itself.
+  of {STREAMS[LARGE][0]} octets there, and may not be cut: who sends them sends shorter ones when it is told to).
+  What it was told it believes for {BELIEVED:.0f} s, so that each failure finds it as the first one did. Datagrams of tunnels go one by one, so that each is lost by itself.
 - The outage is the time from the failure until the last datagram was sent that was lost, of one each ms, in the {WATCH:g} s that are watched; so it takes in what a brown-out loses
   until traffic has moved. "First noticed" is the first event at either site, "traffic moved" the first event of a switch at the site that sends; both by the
   product's own events, which are to the millisecond. Where longer packets are lost, traffic

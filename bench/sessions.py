@@ -9,6 +9,7 @@ line of JSON that tells what has been since the last one, and ends with its inpu
 """
 
 import ctypes
+import errno
 import json
 import selectors
 import socket
@@ -22,6 +23,8 @@ PR_SET_TIMERSLACK = 29
 CALL, LARGE, TWICE = 5001, 5002, 5003
 STREAMS = {CALL: (64, 46), LARGE: (1300, 34), TWICE: (64, 26)}
 TICK = 0.001
+# `linux/in.h`.
+IP_MTU_DISCOVER, IP_PMTUDISC_DO, IP_MTU = 10, 2, 14
 HEAD = struct.Struct(">Qq")
 KEYS, TRANSFER = 7001, 7002
 KEY_EVERY, CHUNK_EVERY, CHUNK = 0.02, 0.004, 4096
@@ -148,6 +151,19 @@ def answer(taken):
         print(json.dumps(taken.take()), flush=True)
 
 
+def say(stream, size, head):
+    """Sends a datagram, as long as it may be at most. One that does not leave is lost, and is missed at the other end."""
+    for _ in range(2):
+        try:
+            stream.send(head.ljust(size, b"\0"))
+            return
+        except OSError as error:
+            if error.errno != errno.EMSGSIZE:
+                return
+            # So long a packet may be, with the headers of IP and UDP.
+            size = min(size, stream.getsockopt(socket.IPPROTO_IP, IP_MTU) - 28)
+
+
 def send(address):
     ctypes.CDLL(None).prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0)
     taken, streams = Taken(), []
@@ -157,20 +173,16 @@ def send(address):
     for port, (size, dscp) in STREAMS.items():
         stream = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         stream.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, dscp << 2)
-        # They may be cut on their way (IP_MTU_DISCOVER, IP_PMTUDISC_DONT).
-        stream.setsockopt(socket.IPPROTO_IP, 10, 0)
+        # They may not be cut on their way (DF): who sends them is told how long they may be, or they are lost.
+        stream.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO)
         stream.connect((address, port))
-        streams.append((stream, bytes(size - HEAD.size)))
+        streams.append((stream, size))
     asked.start()
     print("ready", flush=True)
     began, number = time.monotonic(), 0
     while asked.is_alive():
-        for stream, rest in streams:
-            try:
-                stream.send(HEAD.pack(number, time.monotonic_ns()) + rest)
-            except OSError:
-                # What does not leave is lost, and is missed at the other end.
-                pass
+        for stream, size in streams:
+            say(stream, size, HEAD.pack(number, time.monotonic_ns()))
         number += 1
         time.sleep(max(0.0, began + number * TICK - time.monotonic()))
 

@@ -274,7 +274,7 @@ async fn serve(
     };
     let reload = Arc::new(reload);
     let following = Following::start(&settings, tunnels.as_ref(), &reload);
-    let tending = tunnels.as_ref().map(|tunnels| tokio::spawn(outwork_sdwan::keys::tend(Arc::clone(tunnels))));
+    let tending = tunnels.as_ref().map(|tunnels| tokio::spawn(outwork_sdwan::service::tend(Arc::clone(tunnels))));
     let admin = Admin {
         version: env!("CARGO_PKG_VERSION"),
         host: host_name(),

@@ -186,7 +186,7 @@ section! {
         pub routes: bool = true,
         /// The number of that table. Nobody else may use it.
         pub table: u32 [range 1..=u32::MAX - 1] = 51857,
-        /// The first of three places among the rules (`ip rule`) by which it is asked. That of the main table is 32766; who has rules that are to come first has them at lesser numbers.
+        /// The first of five places among the rules (`ip rule`) by which it is asked. That of the main table is 32766; who has rules that are to come first has them at lesser numbers.
         pub rule_priority: u32 [range 1..=32_760] = 30_000,
         /// What the kernel keeps of datagrams that have come and were not read yet, of each uplink and thread. More than `net.core.rmem_max` where this process may.
         pub receive_buffer: ByteSize [restart, range ByteSize::kib(64)..=ByteSize::gib(1)] = ByteSize::mib(8),

@@ -4,6 +4,9 @@
 //! follow each other: the main table without its default route; the main table with it, for datagrams of our own sockets, which so never go into the tunnel that they carry; and ours. What
 //! this machine is connected to, and what it has routes of its own for, stays; a site may have all the rest, the Internet too.
 //!
+//! Where one does, whoever asks this machine at the address of an uplink, such as by SSH, is answered by that uplink and not by the tunnel: before all of ours come two rules, our table without
+//! what is as wide as the Internet, as a site that is known is answered by its tunnel, and the main table for what this machine itself sends from such an address.
+//!
 //! Routes go with their interfaces. Rules do not: they are removed at the end, and after a crash they find a table that is empty until the next start takes them up, or
 //! [sweeps](sweep) them away. All of it bears the number of its maker, so that it is known as ours.
 
@@ -14,16 +17,23 @@ use std::net::{IpAddr, SocketAddr};
 use outwork_net::netlink::route::MAIN;
 use outwork_net::netlink::{self, Connection, Prefix, Route, RouteQuery, Rule};
 
+use crate::config::Uplink;
+
 /// Who has made our routes and rules (`/etc/iproute2/rt_protos` has none of this number).
 const PROTOCOL: u8 = 157;
 /// The metric that the kernel gives routes of IPv6 that name none; ours name it, so that they read as they were written.
 const METRIC: u32 = 1024;
 /// The places of our rules, from the first on.
 const OWN_PORTS: u32 = 1;
-const OURS: u32 = 2;
+const NARROW: u32 = 2;
+const OWN_ADDRESSES: u32 = 3;
+const OURS: u32 = 4;
+/// A network of so few bits, or fewer, is the Internet or a part of it, and nobody's own: it is wider than all that are set aside for those (RFC 1918, RFC 4193).
+const WIDE: u8 = 6;
 /// Who makes routes that are this machine's own: the kernel, whoever sets it up at its start, the administrator, router advertisements, and DHCP (`/etc/iproute2/rt_protos`). Not
 /// daemons of routing, whose tables may be those of the Internet.
-const OWN: [u8; 5] = [2, 3, 4, 9, 16];
+const OWN: [u8; 5] = [KERNEL, 3, 4, 9, 16];
+const KERNEL: u8 = 2;
 
 /// Why the ways are not as they should be.
 #[derive(Debug, thiserror::Error)]
@@ -64,8 +74,9 @@ pub struct Routing {
 }
 
 impl Routing {
-    /// Ways by a table, and rules from a priority on. Of two ways to one network the first counts. `sockets` are those of ours that tunnels leave by.
-    pub fn new(table: u32, priority: u32, ways: &[Way], sockets: &[SocketAddr]) -> Routing {
+    /// Ways by a table, and rules from a priority on. Of two ways to one network the first counts. `sockets` are those of ours that tunnels leave by; `own` are the addresses of
+    /// uplinks, which this machine answers from by what is its own way.
+    pub fn new(table: u32, priority: u32, ways: &[Way], (sockets, own): (&[SocketAddr], &BTreeSet<IpAddr>)) -> Routing {
         let mut by_network = BTreeMap::new();
         for Way { network, link, source } in ways {
             let (network, link, source) = (masked(*network), *link, *source);
@@ -83,6 +94,12 @@ impl Routing {
             let ports = sockets.iter().filter(|socket| socket.is_ipv6() == v6).map(SocketAddr::port);
             let ports: BTreeSet<u16> = ports.collect();
             rules.extend(ports.into_iter().map(|port| Rule { own_port: Some(port), ..of(OWN_PORTS, MAIN) }));
+            let is_wide = |route: &Route| route.destination.address.is_ipv6() == v6 && route.destination.length <= WIDE;
+            if routes.iter().any(is_wide) && own.iter().any(|address| address.is_ipv6() == v6) {
+                rules.push(Rule { suppress: Some(WIDE), ..of(NARROW, table) });
+                let own = own.iter().filter(|address| address.is_ipv6() == v6);
+                rules.extend(own.map(|own| Rule { own_address: Some(*own), ..of(OWN_ADDRESSES, MAIN) }));
+            }
             rules.push(of(OURS, table));
         }
         Routing { table, priority, routes, rules }
@@ -169,6 +186,11 @@ impl Routing {
         self.without().establish(kernel, links, None)
     }
 
+    /// Whether a network is so wide that it matters from which address this machine sends there.
+    pub fn is_wide(&self) -> bool {
+        self.routes.iter().any(|route| route.destination.length <= WIDE)
+    }
+
     /// Networks that this machine keeps to itself, wholly or in part, for it has routes of its own to them that are not by `links`.
     ///
     /// # Errors
@@ -177,6 +199,38 @@ impl Routing {
         let own = own_routes(kernel, links)?;
         Ok(self.routes.iter().filter_map(|route| hidden(&own, route.destination)).collect())
     }
+}
+
+/// The addresses of uplinks that this machine is asked at: those that they listen at, and where they listen at all, those of their interface. Where the kernel chooses that, it is the one that
+/// the default route leads by. Links of ours have none.
+///
+/// # Errors
+/// When the kernel does not say.
+pub fn own_addresses(kernel: &mut Connection, uplinks: &[Uplink], links: &[u32]) -> netlink::Result<BTreeSet<IpAddr>> {
+    let listens = uplinks.iter().flat_map(|uplink| &uplink.listen).map(SocketAddr::ip);
+    let mut own: BTreeSet<IpAddr> = listens.filter(|address| !address.is_unspecified()).collect();
+    let mut doors = BTreeSet::new();
+    for uplink in uplinks.iter().filter(|uplink| uplink.listen.iter().any(|at| at.ip().is_unspecified())) {
+        match &uplink.interface {
+            Some(name) => doors.extend(kernel.link(name.as_str())?.map(|link| link.index)),
+            None => doors.extend(defaults(kernel, links)?.iter().map(|route| route.link)),
+        }
+    }
+    let at_doors = kernel.addresses(None)?.into_iter().filter(|address| doors.contains(&address.link));
+    own.extend(at_doors.filter(|address| !address.tentative).map(|address| address.prefix.address));
+    own.retain(|address| !is_of_a_link(*address) && !address.is_loopback());
+    Ok(own)
+}
+
+/// The default routes of this machine that are not by `links`.
+fn defaults(kernel: &mut Connection, links: &[u32]) -> netlink::Result<Vec<Route>> {
+    let mut all = vec![];
+    for protocol in OWN {
+        let query = RouteQuery { table: Some(MAIN), protocol: Some(protocol), ..RouteQuery::default() };
+        let is_default = |route: &Route| route.destination.length == 0 && !links.contains(&route.link);
+        all.extend(kernel.routes(&query)?.into_iter().filter(is_default));
+    }
+    Ok(all)
 }
 
 /// A network behind others that this machine has a route of its own to.
@@ -188,13 +242,16 @@ pub struct Hidden {
     pub own: Prefix,
     /// Whether no packet for the network comes to the tunnel; else those for a part of it do not.
     pub is_whole: bool,
+    /// Whether that route leads nowhere, so that what does not come to the tunnel is dropped.
+    pub is_dropped: bool,
 }
 
 impl fmt::Display for Hidden {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Hidden { network, own, is_whole } = self;
+        let Hidden { network, own, is_whole, is_dropped } = self;
         let what = if *is_whole { "nothing goes to" } else { "not all goes to" };
-        write!(f, "{what} {network} by tunnels: this machine has a route of its own to {own}, which comes first")
+        let route = if *is_dropped { "drops what goes to" } else { "has a route of its own to" };
+        write!(f, "{what} {network} by tunnels: this machine {route} {own}, which comes first")
     }
 }
 
@@ -265,17 +322,35 @@ pub fn masked(Prefix { address, length }: Prefix) -> Prefix {
     Prefix { address, length }
 }
 
-/// Networks in an order in which those within another one follow it.
-type Networks = BTreeMap<(bool, u128, u8), Prefix>;
+/// Networks in an order in which those within another one follow it; of each, whether what goes there is dropped.
+type Networks = BTreeMap<(bool, u128, u8), (Prefix, bool)>;
 
-/// Where this machine's own routes lead but by `links`; not its default route, which comes after ours.
+/// The place of a network among them.
+fn place(network: Prefix) -> (bool, u128, u8) {
+    (network.address.is_ipv6(), bits(network.address), network.length)
+}
+
+/// Where this machine's own routes lead but by `links`; not its default route, which comes after ours, unless that leads nowhere: then ours are not asked.
 fn own_routes(kernel: &mut Connection, links: &[u32]) -> netlink::Result<Networks> {
     let mut own = Networks::new();
+    // Of routes to one network the kernel takes that of the least metric.
+    let mut metrics = BTreeMap::<_, u32>::new();
     for protocol in OWN {
         let query = RouteQuery { table: Some(MAIN), protocol: Some(protocol), ..RouteQuery::default() };
-        let routes = kernel.routes(&query)?.into_iter().filter(|route| !links.contains(&route.link));
-        let to = routes.map(|route| route.destination).filter(|to| to.length > 0 && !is_of_a_link(to.address));
-        own.extend(to.map(|to| ((to.address.is_ipv6(), bits(to.address), to.length), to)));
+        for route in kernel.routes(&query)?.into_iter().filter(|route| !links.contains(&route.link)) {
+            let (to, metric) = (route.destination, route.metric);
+            metrics.entry(place(to)).and_modify(|least| *least = metric.min(*least)).or_insert(metric);
+            if to.length > 0 && !is_of_a_link(to.address) {
+                own.insert(place(to), (to, false));
+            }
+        }
+    }
+    for Route { destination: to, metric, protocol, .. } in kernel.dead_ends(MAIN)? {
+        // What the kernel says of itself stands for no route.
+        let is_taken = metrics.get(&place(to)).is_none_or(|least| metric < *least);
+        if protocol != KERNEL && is_taken && !is_of_a_link(to.address) {
+            own.insert(place(to), (to, true));
+        }
     }
     Ok(own)
 }
@@ -287,15 +362,16 @@ fn is_of_a_link(address: IpAddr) -> bool {
 
 fn hidden(own: &Networks, network: Prefix) -> Option<Hidden> {
     let (v6, start) = (network.address.is_ipv6(), bits(network.address));
-    // All the rest is what this machine has no routes to, as is meant.
-    if network.length == 0 {
-        return None;
-    }
-    let around = (1..=network.length).find_map(|length| own.get(&(v6, start & mask(length), length)));
+    // The narrowest counts.
+    let around = (0..=network.length).rev().find_map(|length| own.get(&(v6, start & mask(length), length)));
     let end = start | !mask(network.length);
-    let within = || own.range((v6, start, network.length)..=(v6, end, u8::MAX)).next().map(|(_, own)| own);
+    // Of all that there is, the rest is what this machine has no routes to, as is meant.
+    let within = || match network.length {
+        0 => None,
+        _ => own.range((v6, start, network.length)..=(v6, end, u8::MAX)).next().map(|(_, own)| own),
+    };
     let is_whole = around.is_some();
-    around.or_else(within).map(|own| Hidden { network, own: *own, is_whole })
+    around.or_else(within).map(|(own, is_dropped)| Hidden { network, own: *own, is_whole, is_dropped: *is_dropped })
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use outwork_net::poll::Waker;
@@ -33,7 +33,7 @@ use crate::engine::class::Class;
 use crate::engine::policy::PolicyError;
 use crate::kernel::{Carried, Kernel, KernelError};
 use crate::keys::rotation::State;
-use crate::keys::{Be, KeyTold, Keys, KeysError};
+use crate::keys::{self, Be, KeyTold, Keys, KeysError};
 use crate::plan::Numbers;
 use crate::plane::join::Offload;
 use crate::plane::shared::{NOTICES, Shared};
@@ -51,6 +51,8 @@ const SESSIONS: u32 = 1 << 16;
 const WORKERS: usize = 8;
 /// How long is waited for an answer of control.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is looked whether uplinks have other addresses.
+const TEND: Duration = Duration::from_secs(1);
 
 /// Why the service does not start, or does not do what a reload asks for.
 #[derive(Debug, thiserror::Error)]
@@ -190,9 +192,7 @@ impl Service {
         let shared = Shared::new(view, Arc::clone(&sessions), notices, Arc::clone(&control), wakers, seed);
         let shared = Arc::new(shared);
         let now = shared.clock.now();
-        // Before 1970 stamps could not grow.
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mut peers = Peers::new(sessions, (now, unix), Box::<System>::default(), seed);
+        let mut peers = Peers::new(sessions, (now, shared.clock.unix()), Box::<System>::default(), seed);
         for ((own, first), uplink) in identities.iter().zip(keys.first()).zip(0..) {
             peers.be(now, UplinkIndex(uplink), own, Limits::default());
             peers.call(UplinkIndex(uplink), first);
@@ -471,6 +471,34 @@ fn take_precedence() {
 /// What a thread that fell while it held it has left is as good as any.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Does what is due with the keys and the routes of a service, for as long as it is awaited.
+pub async fn tend(service: Arc<Service>) {
+    tokio::join!(keys::tend(Arc::clone(&service)), tend_routes(service));
+}
+
+/// Sees to what this machine answers by from the addresses of its uplinks.
+async fn tend_routes(service: Arc<Service>) {
+    let (mut seen, mut told) = (0, String::new());
+    loop {
+        tokio::time::sleep(TEND).await;
+        let tended = Arc::clone(&service);
+        let done = tokio::task::spawn_blocking(move || (tended.tend_routes(&mut seen), seen)).await;
+        let why = match done {
+            Ok((done, now)) => {
+                seen = now;
+                done.err().map(|error| error.to_string())
+            }
+            Err(error) => Some(error.to_string()),
+        };
+        let why = why.unwrap_or_default();
+        // Once, and not each time that it is tried again.
+        if !why.is_empty() && why != told {
+            tracing::warn!(error = why, "what this machine answers from addresses of uplinks may go by tunnels");
+        }
+        told = why;
+    }
 }
 
 /// So many threads that carry packets.

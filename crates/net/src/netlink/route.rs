@@ -14,6 +14,8 @@ pub const MAIN: u32 = libc::RT_TABLE_MAIN as u32;
 /// The next hop of another family than the destination's (`RTA_VIA`), and the greatest packet (`RTAX_MTU`, in `RTA_METRICS`).
 const VIA: u16 = 18;
 const MTU: u16 = 2;
+/// What is dropped by a route of such a type: without a word, or with one that says that nobody or that no way is there.
+const DEAD_ENDS: [u8; 3] = [libc::RTN_BLACKHOLE, libc::RTN_UNREACHABLE, libc::RTN_PROHIBIT];
 
 /// A route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +85,22 @@ impl RouteQuery {
 }
 
 impl Connection {
+    /// Where a table leads nowhere on purpose (`blackhole`, `unreachable`, `prohibit`): what goes there is dropped, and no later rule is asked. Each has the link 0.
+    pub fn dead_ends(&mut self, table: u32) -> Result<Vec<Route>> {
+        let mut routes = Vec::new();
+        for family in [libc::AF_INET, libc::AF_INET6] {
+            for kind in DEAD_ENDS {
+                let request = question(libc::RTM_GETROUTE, &Structure { family, kind, ..Structure::UNICAST }.octets())
+                    .number(libc::RTA_TABLE, Some(table));
+                let is_asked = |(found, route): &(u8, Route)| *found == kind && route.table == table;
+                let found = self
+                    .list(&request, |body| parse(body).filter(is_asked).map(|(_, route)| Route { link: 0, ..route }));
+                routes.extend(found.asked(|| "list the routes that lead nowhere".to_owned())?);
+            }
+        }
+        Ok(routes)
+    }
+
     /// The routes that `query` asks for, of both families. Those of several next hops, and those that lead nowhere, are passed over.
     pub fn routes(&mut self, query: &RouteQuery) -> Result<Vec<Route>> {
         let mut routes = Vec::new();
@@ -132,15 +150,17 @@ struct Structure {
     length: u8,
     protocol: u8,
     scope: u8,
+    kind: u8,
 }
 
 impl Structure {
-    const UNICAST: Structure = Structure { family: 0, length: 0, protocol: 0, scope: libc::RT_SCOPE_UNIVERSE };
+    const UNICAST: Structure =
+        Structure { family: 0, length: 0, protocol: 0, scope: libc::RT_SCOPE_UNIVERSE, kind: libc::RTN_UNICAST };
 
     /// Its table stands in an attribute, where it has 32 bits.
     fn octets(&self) -> [u8; STRUCTURE] {
-        let Structure { family, length, protocol, scope } = *self;
-        [family as u8, length, 0, 0, 0, protocol, scope, libc::RTN_UNICAST, 0, 0, 0, 0]
+        let Structure { family, length, protocol, scope, kind } = *self;
+        [family as u8, length, 0, 0, 0, protocol, scope, kind, 0, 0, 0, 0]
     }
 }
 
@@ -153,7 +173,7 @@ fn about(kind: u16, flags: i32, route: &Route) -> Request {
         (_, None) if family == libc::AF_INET => libc::RT_SCOPE_LINK,
         _ => libc::RT_SCOPE_UNIVERSE,
     };
-    let structure = Structure { family, length: destination.length, protocol, scope };
+    let structure = Structure { family, length: destination.length, protocol, scope, kind: libc::RTN_UNICAST };
     let mut request = change(kind, flags, &structure.octets())
         .attribute(libc::RTA_DST, &octets(destination.address))
         .number(libc::RTA_TABLE, Some(table))
@@ -179,6 +199,12 @@ fn about(kind: u16, flags: i32, route: &Route) -> Request {
 
 /// Reads an `rtmsg` with its attributes. `None` for a route that is not to one next hop.
 pub(super) fn read(body: &[u8]) -> Option<Route> {
+    let (kind, route) = parse(body)?;
+    (kind == libc::RTN_UNICAST && route.link != 0).then_some(route)
+}
+
+/// The same of a route of any type, with that.
+fn parse(body: &[u8]) -> Option<(u8, Route)> {
     let [family, length, _, _, table, protocol, _, kind, flags @ ..] = *body.first_chunk::<STRUCTURE>()?;
     // Routes that the kernel keeps for single destinations, such as the path MTU that it has learnt.
     let kept = u32::from_ne_bytes(flags) & libc::RTM_F_CLONED != 0;
@@ -187,9 +213,10 @@ pub(super) fn read(body: &[u8]) -> Option<Route> {
         libc::AF_INET6 => Ipv6Addr::UNSPECIFIED.into(),
         _ => return None,
     };
-    if kept || kind != libc::RTN_UNICAST {
+    if kept {
         return None;
     }
+    let of_type = kind;
     let mut route = Route {
         table: table.into(),
         protocol,
@@ -211,5 +238,5 @@ pub(super) fn read(body: &[u8]) -> Option<Route> {
             _ => {}
         }
     }
-    (route.link != 0).then_some(route)
+    Some((of_type, route))
 }

@@ -1,7 +1,9 @@
 //! Rules: which packets are routed by which table.
 
 use std::fmt;
+use std::net::IpAddr;
 
+use super::address::{from_octets, octets};
 use super::message::{self, Request, attributes, number};
 use super::{Asked, Connection, Result, change, question};
 
@@ -10,6 +12,7 @@ const STRUCTURE: usize = 12;
 /// What a rule does: it hands to a table (`FR_ACT_TO_TBL`).
 const TO_TABLE: u8 = 1;
 /// Attributes (`linux/fib_rules.h`).
+const SOURCE: u16 = 2;
 const INTERFACE: u16 = 3;
 const PRIORITY: u16 = 6;
 const MARK: u16 = 10;
@@ -40,6 +43,8 @@ pub struct Rule {
     pub mark: Option<Mark>,
     /// Datagrams of UDP that this host itself sends from this port.
     pub own_port: Option<u16>,
+    /// What this host itself sends from this address of its own.
+    pub own_address: Option<IpAddr>,
     /// Routes of the table to networks of so few bits, or fewer, do not count: 0 passes its default route over.
     pub suppress: Option<u8>,
     /// Who made it, as of routes. 4 stands for the administrator.
@@ -58,13 +63,22 @@ pub struct Mark {
 impl Rule {
     /// A rule for all packets of a family.
     pub fn new(v6: bool, priority: u32, table: u32) -> Rule {
-        Rule { v6, priority, table, mark: None, own_port: None, suppress: None, protocol: libc::RTPROT_STATIC }
+        Rule {
+            v6,
+            priority,
+            table,
+            mark: None,
+            own_port: None,
+            own_address: None,
+            suppress: None,
+            protocol: libc::RTPROT_STATIC,
+        }
     }
 }
 
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Rule { v6, priority, table, mark, own_port, suppress, .. } = self;
+        let Rule { v6, priority, table, mark, own_port, own_address, suppress, .. } = self;
         let family = if *v6 { "IPv6" } else { "IPv4" };
         write!(f, "{priority} that {family} packets")?;
         if let Some(Mark { value, mask }) = mark {
@@ -72,6 +86,9 @@ impl fmt::Display for Rule {
         }
         if let Some(port) = own_port {
             write!(f, " of this host's UDP port {port}")?;
+        }
+        if let Some(address) = own_address {
+            write!(f, " of this host's address {address}")?;
         }
         write!(f, " are routed by table {table}")?;
         match suppress {
@@ -87,7 +104,7 @@ impl Connection {
     pub fn rules(&mut self, protocol: Option<u8>) -> Result<Vec<Rule>> {
         let mut rules = Vec::new();
         for family in [libc::AF_INET, libc::AF_INET6] {
-            let all = question(libc::RTM_GETRULE, &structure(family, 0));
+            let all = question(libc::RTM_GETRULE, &structure(family, 0, 0));
             let is_asked = |rule: &Rule| protocol.is_none_or(|protocol| rule.protocol == protocol);
             let found = self.list(&all, |body| read(body).filter(is_asked)).asked(|| "list the rules".to_owned());
             match found {
@@ -118,36 +135,43 @@ impl Connection {
 }
 
 fn about(kind: u16, flags: i32, rule: &Rule) -> Request {
-    let Rule { v6, priority, table, mark, own_port, suppress, protocol } = *rule;
+    let Rule { v6, priority, table, mark, own_port, own_address, suppress, protocol } = *rule;
     let family = if v6 { libc::AF_INET6 } else { libc::AF_INET };
-    let request = change(kind, flags, &structure(family, TO_TABLE))
+    let from = own_address.map_or(0, |address| if address.is_ipv4() { 32 } else { 128 });
+    let mut request = change(kind, flags, &structure(family, from, TO_TABLE))
         .number(PRIORITY, Some(priority))
         .number(TABLE, Some(table))
         .number(MARK, mark.map(|mark| mark.value))
         .number(MASK, mark.map(|mark| mark.mask))
         .number(SUPPRESS_LENGTH, suppress.map(u32::from))
         .attribute(PROTOCOL, &[protocol]);
-    match own_port {
-        Some(port) => {
-            let ports = [port.to_ne_bytes(), port.to_ne_bytes()].concat();
-            request
-                .text(INTERFACE, LOOPBACK)
-                .attribute(CARRIED, &[libc::IPPROTO_UDP as u8])
-                .attribute(SOURCE_PORTS, &ports)
-        }
+    if own_port.is_some() || own_address.is_some() {
+        request = request.text(INTERFACE, LOOPBACK);
+    }
+    if let Some(port) = own_port {
+        let ports = [port.to_ne_bytes(), port.to_ne_bytes()].concat();
+        request = request.attribute(CARRIED, &[libc::IPPROTO_UDP as u8]).attribute(SOURCE_PORTS, &ports);
+    }
+    match own_address {
+        Some(address) => request.attribute(SOURCE, &octets(address)),
         None => request,
     }
 }
 
-/// A `fib_rule_hdr`.
-fn structure(family: i32, action: u8) -> [u8; STRUCTURE] {
-    [family as u8, 0, 0, 0, 0, 0, 0, action, 0, 0, 0, 0]
+/// A `fib_rule_hdr`; `from` is how many bits of a source count.
+fn structure(family: i32, from: u8, action: u8) -> [u8; STRUCTURE] {
+    [family as u8, 0, from, 0, 0, 0, 0, action, 0, 0, 0, 0]
 }
 
 /// Reads a `fib_rule_hdr` with its attributes. `None` for a rule that is not as [`Rule`] has them.
 fn read(body: &[u8]) -> Option<Rule> {
     let [family, destination, source, tos, table, _, _, action, flags @ ..] = *body.first_chunk::<STRUCTURE>()?;
-    if [destination, source, tos] != [0; 3] || action != TO_TABLE || u32::from_ne_bytes(flags) != 0 {
+    let whole = if i32::from(family) == libc::AF_INET6 { 128 } else { 32 };
+    if [destination, tos] != [0; 2]
+        || ![0, whole].contains(&source)
+        || action != TO_TABLE
+        || u32::from_ne_bytes(flags) != 0
+    {
         return None;
     }
     let mut rule = Rule { protocol: 0, ..Rule::new(i32::from(family) == libc::AF_INET6, 0, table.into()) };
@@ -166,6 +190,7 @@ fn read(body: &[u8]) -> Option<Rule> {
             SUPPRESS_LENGTH => rule.suppress = Some(u8::try_from(number(value, 0)?).ok()?),
             SUPPRESS_GROUP if number(value, 0)? == NONE => {}
             PROTOCOL => rule.protocol = *value.first()?,
+            SOURCE => rule.own_address = Some(from_octets(value)?),
             INTERFACE if message::text(value) == LOOPBACK => from_here = true,
             CARRIED if value == [libc::IPPROTO_UDP as u8] => udp = true,
             SOURCE_PORTS => match *value.first_chunk::<4>()? {
@@ -178,6 +203,6 @@ fn read(body: &[u8]) -> Option<Rule> {
             _ => return None,
         }
     }
-    let all_or_none = [from_here, udp, rule.own_port.is_some()];
-    (all_or_none == [true; 3] || all_or_none == [false; 3]).then_some(rule)
+    let (port, address) = (rule.own_port.is_some(), rule.own_address.is_some());
+    (from_here == (port || address) && udp == port && address == (source != 0)).then_some(rule)
 }

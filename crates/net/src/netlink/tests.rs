@@ -185,7 +185,7 @@ fn packets_with_a_mark_are_routed_by_a_table_of_their_own() {
 }
 
 #[test]
-fn rules_pass_wide_routes_over_and_know_what_this_host_sends_from_a_port() {
+fn rules_pass_wide_routes_over_and_know_what_this_host_sends_from_a_port_or_an_address() {
     let lab = Lab::new();
     let (host, _peer, mut kernel, index) = cable(&lab);
     kernel.add_address(index, prefix("10.1.0.1/24"), Uniqueness::Known).unwrap();
@@ -200,7 +200,11 @@ fn rules_pass_wide_routes_over_and_know_what_this_host_sends_from_a_port() {
     let rules = [
         ours(Rule { suppress: Some(0), ..Rule::new(false, 100, route::MAIN) }),
         ours(Rule { own_port: Some(51820), ..Rule::new(false, 101, route::MAIN) }),
-        ours(Rule::new(false, 102, 1000)),
+        [
+            Rule { own_address: Some(ip("10.1.0.1")), protocol: 77, ..Rule::new(false, 102, route::MAIN) },
+            Rule { own_address: Some(ip("fd01::1")), protocol: 77, ..Rule::new(true, 102, route::MAIN) },
+        ],
+        ours(Rule::new(false, 103, 1000)),
     ];
     rules.iter().flatten().for_each(|rule| kernel.add_rule(rule).unwrap());
     let mut listed = kernel.rules(Some(77)).unwrap();
@@ -215,6 +219,8 @@ fn rules_pass_wide_routes_over_and_know_what_this_host_sends_from_a_port() {
     assert_eq!(by("192.0.2.9"), "lo", "the default route does not");
     assert_eq!(by("192.0.2.9 ipproto udp sport 51820"), "eth0");
     assert_eq!(by("192.0.2.9 ipproto udp sport 51821"), "lo");
+    assert_eq!(by("192.0.2.9 from 10.1.0.1"), "eth0");
+    assert_eq!(by("192.0.2.9 from 127.0.0.1"), "lo");
     assert_eq!(by("192.0.2.9 ipproto tcp sport 51820"), "lo");
     rules.iter().flatten().for_each(|rule| kernel.remove_rule(rule).unwrap());
     assert_eq!(kernel.rules(None).unwrap(), before);
@@ -334,4 +340,30 @@ fn a_table_of_thousands_of_routes_is_listed_to_the_last_one_or_not_at_all() {
     assert_eq!(refused.source.to_string(), "there are more than 2000");
     let again = kernel.routes(&RouteQuery { table: Some(1000), ..RouteQuery::default() }).unwrap();
     assert_eq!(again.len(), 3000, "the line is good for another question");
+}
+
+#[test]
+fn routes_that_lead_nowhere_are_listed_apart() {
+    let lab = Lab::new();
+    let (host, _peer, mut kernel, index) = cable(&lab);
+    kernel.add_address(index, prefix("10.1.0.1/24"), Uniqueness::Known).unwrap();
+    assert_eq!(kernel.dead_ends(route::MAIN).unwrap(), []);
+    for words in [
+        "route add blackhole 10.2.0.0/16",
+        "route add unreachable 10.3.0.0/16 metric 7",
+        "route add prohibit fd03::/48",
+        "route add blackhole 10.4.0.0/16 table 1000",
+        "route add throw 10.5.0.0/16",
+        "route add 10.6.0.0/16 via 10.1.0.2",
+    ] {
+        host.ip(words);
+    }
+    let mut found = kernel.dead_ends(route::MAIN).unwrap();
+    found.sort_by_key(|route| route.destination);
+    let told: Vec<_> = found.iter().map(|route| (route.destination, route.link, route.metric)).collect();
+    let of = |text, metric| (prefix(text), 0, metric);
+    assert_eq!(told, [of("10.2.0.0/16", 0), of("10.3.0.0/16", 7), of("fd03::/48", 1024)]);
+    let unicast = kernel.routes(&RouteQuery { table: Some(route::MAIN), ..RouteQuery::default() }).unwrap();
+    assert!(unicast.iter().any(|route| route.destination == prefix("10.6.0.0/16")));
+    assert!(unicast.iter().all(|route| route.destination != prefix("10.2.0.0/16")));
 }

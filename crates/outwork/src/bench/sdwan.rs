@@ -27,14 +27,16 @@ pub(crate) fn sdwan(global: &Global, command: &SdwanBench) -> anyhow::Result<Exi
                 seed: args.seed,
             };
             let report = selection::run(&options, counted)?;
-            let hint = report.hint();
+            let slow = args.at_most_us.and_then(|most| report.slower_than(most));
+            let hint = report.hint().or(slow);
             told(global, &report, hint.as_deref())?;
             hint
         }
         SdwanBench::HealthCheck(args) => {
             let options = health::Options { targets: args.targets, iterations: args.iterations, seed: args.seed };
             let report = health::run(&options, counted)?;
-            let hint = report.hint();
+            let slow = args.at_most_us.and_then(|most| report.slower_than(most));
+            let hint = report.hint().or(slow);
             told(global, &report, hint.as_deref())?;
             hint
         }

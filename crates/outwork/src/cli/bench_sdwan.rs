@@ -12,17 +12,19 @@ pub(crate) enum SdwanBench {
 Examples:
   outwork bench sdwan path-selection
   outwork bench sdwan path-selection --iterations 10000 --concurrency 100
+  outwork bench sdwan path-selection --at-most-us 1
   outwork bench sdwan path-selection --sites 1000 --paths 16000 --json | jq .selection.p99_us")]
     PathSelection(PathSelectionArgs),
     /// Measures what hellos cost, and what is decided by them
     #[command(after_help = "\
 Examples:
   outwork bench sdwan health-check --targets 100 --iterations 100
+  outwork bench sdwan health-check --at-most-us 100
   outwork bench sdwan health-check --targets 4000 --json | jq .paths_per_core")]
     HealthCheck(HealthCheckArgs),
     /// Measures how soon a failure is known and traffic is elsewhere, in simulated time
     ///
-    /// A cable that is pulled, a line that swallows everything, one that does so in one direction, and one that loses a third.
+    /// A cable that is pulled, a line that swallows everything, one that does so in one direction, one that loses a third, and one that takes no long packets any more.
     #[command(after_help = "\
 Examples:
   outwork bench sdwan failover --iterations 100
@@ -63,6 +65,9 @@ pub(crate) struct PathSelectionArgs {
     /// Chooses flows and what else is done by chance.
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     pub(crate) seed: u64,
+    /// Fails where choosing a path takes longer (p99).
+    #[arg(long, value_name = "MICROSECONDS")]
+    pub(crate) at_most_us: Option<u32>,
 }
 
 /// `outwork bench sdwan health-check`.
@@ -77,6 +82,9 @@ pub(crate) struct HealthCheckArgs {
     /// Chooses what is done by chance.
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     pub(crate) seed: u64,
+    /// Fails where taking in a hello takes longer (p99).
+    #[arg(long, value_name = "MICROSECONDS")]
+    pub(crate) at_most_us: Option<u32>,
 }
 
 /// `outwork bench sdwan failover`.

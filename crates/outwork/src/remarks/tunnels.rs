@@ -63,7 +63,7 @@ mod tests {
         let settings = load::<Settings>(sources).map_err(|faults| faults.render(false)).unwrap().value;
         let networks = networks(&settings.sdwan);
         let own = Prefix { address: "10.2.0.0".parse().unwrap(), length: 24 };
-        let hidden = Hidden { network: networks[1].1, own, is_whole: false };
+        let hidden = Hidden { network: networks[1].1, own, is_whole: false, is_dropped: false };
         let told = remarks(&networks, &[hidden]);
         let [(key, fault)] = told.as_slice() else { panic!("one is hidden") };
         assert_eq!(key, "sdwan.peer[0].allowed_ips[1]");

@@ -1,6 +1,6 @@
 //! The real binary with real DHCP clients, in network namespaces. Needs root and the Debian packages that `make test` installs;
-//! what is missing fails a test, nothing is skipped. (Peers of tunnels that come from crates.io take minutes to build: `make interop` does, and where they are not there the
-//! tests that want them say that they have tested nothing.)
+//! what is missing fails a test, nothing is skipped. (Peers of tunnels that come from crates.io take minutes to build, and keys take over after two minutes: `make interop` does
+//! both, and elsewhere tests that want them say that they have tested nothing.)
 //!
 //! - `site`: a server in its namespace, and the cables that lead to it.
 //! - `client`: dhclient, dhcpcd and udhcpc.

@@ -16,6 +16,7 @@ mod uplinks;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
 
 use outwork_net::testing::Namespace;
 
@@ -162,6 +163,82 @@ fn boringtun_cli_and_a_site_speak_to_each_other_whoever_begins() {
 fn gotatun_cli_and_a_site_speak_to_each_other_whoever_begins() {
     if peer::GOTATUN.is_there() {
         speaks_with(peer::GOTATUN);
+    }
+}
+
+/// Longer than keys are used (WireGuard whitepaper 6.1: new ones are made after 120 s).
+const KEYS: Duration = Duration::from_secs(130);
+
+/// Sends octets from one end to the other for so long, a few at a time, and has them back.
+fn goes_on(from: &Namespace, to: &Namespace, address: &str, time: Duration) {
+    let local: SocketAddr = format!("{address}:7779").parse().unwrap();
+    let listener = to.run(|| TcpListener::bind(local)).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            let mut octets = [0; 4096];
+            while let Ok(()) = stream.read_exact(&mut octets) {
+                stream.write_all(&octets).unwrap();
+            }
+        });
+        let mut stream = from.run(|| TcpStream::connect_timeout(&local, PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let (begun, mut number) = (Instant::now(), 0_u64);
+        let mut heard = [0; 4096];
+        while begun.elapsed() < time {
+            let octets = number.to_be_bytes().repeat(512);
+            stream.write_all(&octets).unwrap();
+            stream.read_exact(&mut heard).unwrap_or_else(|error| panic!("after {:?}: {error}", begun.elapsed()));
+            assert!(heard[..] == octets[..], "what comes back is not what was sent, after {:?}", begun.elapsed());
+            number += 1;
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    });
+}
+
+/// A conversation with another implementation that is longer than its keys are used, whoever has begun: who has makes new ones.
+fn goes_on_with(program: Program) {
+    let at = |end: usize| format!("{}:51820", OUTER[end]);
+    std::thread::scope(|scope| {
+        for (ours, theirs) in [(String::new(), at(0)), (format!("endpoint = '{}'", at(1)), String::new())] {
+            scope.spawn(move || {
+                let mut pair = Pair::new();
+                pair.start(&ours);
+                let _other = Other::start(program, &pair.far.server, &pair.keys[1], &pair.keys[0], "", &theirs);
+                // Whoever knows where to begin says the first word.
+                let (from, to, address) = match ours.is_empty() {
+                    true => (&pair.far.server, &pair.site.server, INNER[0]),
+                    false => (&pair.site.server, &pair.far.server, INNER[1]),
+                };
+                goes_on(from, to, address, KEYS);
+                let told = pair.tunnel();
+                let age = told["keys_age_seconds"].as_f64().unwrap();
+                assert!(age < KEYS.as_secs_f64() / 2.0, "no keys have taken over: {told}");
+                assert_eq!((&told["refused"], &told["foreign"]), (&0.into(), &0.into()), "{told}");
+            });
+        }
+    });
+}
+
+#[test]
+fn a_conversation_with_wireguard_go_goes_on_while_keys_take_over_from_each_other() {
+    if peer::WIREGUARD_GO.has_time() {
+        goes_on_with(peer::WIREGUARD_GO);
+    }
+}
+
+#[test]
+fn a_conversation_with_boringtun_cli_goes_on_while_keys_take_over_from_each_other() {
+    if peer::BORINGTUN.has_time() {
+        goes_on_with(peer::BORINGTUN);
+    }
+}
+
+#[test]
+fn a_conversation_with_gotatun_cli_goes_on_while_keys_take_over_from_each_other() {
+    if peer::GOTATUN.has_time() {
+        goes_on_with(peer::GOTATUN);
     }
 }
 

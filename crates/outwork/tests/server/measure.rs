@@ -134,12 +134,29 @@ fn what_sdwan_costs_is_measured_in_one_process_and_no_selection_allocates() {
     assert!(selection["selection"]["p99_us"].is_f64() && selection["rebuild_of_all"]["max_us"].is_f64(), "{selection}");
     let health = report(&["health-check", "--targets", "10", "--iterations", "50"]);
     assert_eq!((&health["heard"], &health["downs"]), (&500.into(), &0.into()), "{health}");
+    // Nothing is done in no time at all.
+    for slow in [
+        &["path-selection", "--sites", "50", "--paths", "100", "--iterations", "1000"][..],
+        &["health-check", "--targets", "10", "--iterations", "50"],
+    ] {
+        let refused = bench(&[slow, &["--at-most-us", "0"]].concat());
+        assert!(!refused.status.success(), "{refused:?}");
+        assert!(
+            text(&refused.stdout).contains("--at-most-us") || text(&refused.stderr).contains("--at-most-us"),
+            "{refused:?}"
+        );
+        assert!(bench(&[slow, &["--at-most-us", "4000000000"]].concat()).status.success());
+    }
     let failover = report(&["failover", "--iterations", "2"]);
     assert_eq!((&failover["time"], &failover["cases"][0]["left"]), (&"simulated".into(), &2.into()), "{failover}");
     let throughput = report(&["throughput", "--iterations", "50"]);
     assert_eq!((&throughput["lost"], &throughput["allocated_bytes"]), (&0.into(), &0.into()), "{throughput}");
     let simulation = report(&["simulation", "--sites", "20"]);
     assert!(simulation["bytes_per_site"].as_u64().is_some_and(|octets| (1..100_000).contains(&octets)), "{simulation}");
+    assert!(
+        simulation["bytes_per_tunnel"].as_u64().is_some_and(|octets| (500..50_000).contains(&octets)),
+        "{simulation}"
+    );
     assert!(simulation["hub_bytes_per_site"].as_u64().is_some_and(|octets| octets < 100_000), "{simulation}");
     assert_eq!(
         (&simulation["lost_by_restart"], &simulation["moved_by_restart"]),

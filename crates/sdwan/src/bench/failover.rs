@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::{BenchError, columns, row, within};
 use crate::engine::liveness::State;
 use crate::engine::policy::LaneId;
-use crate::engine::site::{SiteId, UplinkId};
+use crate::engine::site::{PathKey, SiteId, UplinkId};
 use crate::engine::world::{self, Line, World};
 use crate::engine::{Event, Input};
 
@@ -36,10 +36,12 @@ enum Failure {
     OneWay,
     /// A third is lost.
     BrownOut,
+    /// What is longer than [`NARROW`] is lost, and nobody says so.
+    Mtu,
 }
 
 impl Failure {
-    const ALL: [Failure; 4] = [Failure::Cable, Failure::Silence, Failure::OneWay, Failure::BrownOut];
+    const ALL: [Failure; 5] = [Failure::Cable, Failure::Silence, Failure::OneWay, Failure::BrownOut, Failure::Mtu];
 
     fn word(self) -> &'static str {
         match self {
@@ -47,16 +49,26 @@ impl Failure {
             Failure::Silence => "silence",
             Failure::OneWay => "one-way",
             Failure::BrownOut => "brown-out",
+            Failure::Mtu => "mtu",
         }
     }
 
     /// How the uplink's line is from now on: outward and inward.
     fn lines(self) -> (Line, Line) {
-        let brown = Line { loss: 0.3, ..LINE };
+        let (brown, narrow) = (Line { loss: 0.3, ..LINE }, Line { longest: NARROW, ..LINE });
         match self {
             Failure::Cable | Failure::Silence => (Line::DEAD, Line::DEAD),
             Failure::OneWay => (Line::DEAD, LINE),
             Failure::BrownOut => (brown, brown),
+            Failure::Mtu => (narrow, narrow),
+        }
+    }
+
+    /// How long it is looked at.
+    fn lasts(self) -> Duration {
+        match self {
+            Failure::BrownOut | Failure::Mtu => Duration::from_secs(5),
+            Failure::Cable | Failure::Silence | Failure::OneWay => Duration::from_secs(1),
         }
     }
 }
@@ -64,15 +76,15 @@ impl Failure {
 /// One failure, in all its runs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Case {
-    /// `cable`, `silence`, `one-way` or `brown-out`.
+    /// `cable`, `silence`, `one-way`, `brown-out` or `mtu`.
     pub failure: &'static str,
     /// Runs.
     pub runs: u64,
-    /// Those after which traffic was on another uplink.
+    /// Those after which traffic was on another uplink; of `mtu`, or as long as the line takes.
     pub left: u64,
-    /// From the failure until an end took a path for dead.
+    /// From the failure until an end took a path for dead; of `mtu`, or knew that it takes less.
     pub detection: Latency,
-    /// From the failure until new packets took another uplink.
+    /// From the failure until new packets took another uplink; of `mtu`, or were as long as the line takes.
     pub switching: Latency,
     /// Datagrams that were lost, one in a millisecond, as time.
     pub outage: Latency,
@@ -94,11 +106,14 @@ pub struct Report {
 }
 
 const MEASURED: &str = "two engines over simulated lines of 20 ms and up to 10 ms of jitter; times are of the simulation and not of this machine: kernel, sockets and threads are not among \
-    them. A datagram is sent every millisecond";
+    them. A datagram is sent every millisecond; of the case `mtu` each has 1,400 octets, as long as the path is not known to take less";
 
 /// Two of them are between the sites.
 const LINE: Line = Line { jitter: Duration::from_millis(5), ..Line::CLEAN };
 const CALL: (SiteId, SiteId) = (SiteId(1), SiteId(2));
+/// Octets of the longest packet that a line takes that was narrowed, and of the datagrams that it is to take.
+const NARROW: u16 = 1300;
+const LONG: u16 = 1400;
 const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// What came of one run: times since the failure, and how many datagrams were lost.
@@ -144,8 +159,12 @@ fn one(options: &Options, failure: Failure, rng: &mut Rng) -> Result<Outcome, Be
     let mut world = World::new(&world::pair(options.uplinks), LINE, rng)?;
     // It comes at any moment between two hellos.
     let quiet = Duration::from_secs(10) + MILLISECOND * rng.below(500) as u32;
+    if failure == Failure::Mtu {
+        world.lengthen(LONG);
+    }
     world.talk(&[CALL], quiet, Duration::from_millis(20));
-    let uplink = world.way(CALL).ok_or(BenchError::NoPath)?.own;
+    let way = world.way(CALL).ok_or(BenchError::NoPath)?;
+    let uplink = way.own;
     world.take_events();
     let (outward, inward) = failure.lines();
     world.set(uplink, outward, inward);
@@ -153,16 +172,27 @@ fn one(options: &Options, failure: Failure, rng: &mut Rng) -> Result<Outcome, Be
     if failure == Failure::Cable {
         world.input(CALL.0, Input::Carrier(uplink, false));
     }
-    let long = if failure == Failure::BrownOut { Duration::from_secs(5) } else { Duration::from_secs(1) };
-    world.talk(&[CALL], long, MILLISECOND);
+    world.talk(&[CALL], failure.lasts(), MILLISECOND);
     // What is under way arrives.
     world.run(Duration::from_millis(200));
     let events = world.take_events();
-    let down =
-        events.iter().find(|(.., event)| matches!(event, Event::Path { change, .. } if change.to == State::Down));
-    let switch = events.iter().find(|(_, site, event)| *site == CALL.0 && leaves(&world, event, uplink));
+    let is_news = |(_, site, event): &&(Time, SiteId, Event)| match event {
+        Event::Path { change, .. } => change.to == State::Down,
+        event => narrows(&world, *site, event, &way),
+    };
+    let down = events.iter().find(is_news);
+    let is_over = |(_, site, event): &&(Time, SiteId, Event)| {
+        *site == CALL.0 && (leaves(&world, event, uplink) || narrows(&world, *site, event, &way))
+    };
+    let switch = events.iter().find(is_over);
     let since = |found: Option<&(Time, SiteId, Event)>| found.map(|(at, ..)| at.since(cut));
     Ok(Outcome { detection: since(down), switching: since(switch), lost: world.missing(first) })
+}
+
+/// Whether an event is that the path that calls took, as the one who calls has it, takes shorter packets alone, which the line does as well.
+fn narrows(world: &World, site: SiteId, event: &Event, way: &PathKey) -> bool {
+    let Event::Mtu { path, change } = event else { return false };
+    site == CALL.0 && change.to < change.from && change.to <= NARROW && world.key(site, *path).as_ref() == Some(way)
 }
 
 /// Whether an event takes calls to another uplink.

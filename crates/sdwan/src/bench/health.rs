@@ -9,7 +9,7 @@ use outwork_engine::Time;
 use outwork_telemetry::{Histogram, Latency};
 use serde::Serialize;
 
-use super::{BenchError, Counted, allocated, columns, row, within};
+use super::{BenchError, Counted, allocated, columns, row, slower, within};
 use crate::engine::hello::{Claim, Echo, Hello};
 use crate::engine::liveness::{LivenessSettings, State};
 use crate::engine::site::{PathId, Reach, SiteId};
@@ -66,6 +66,7 @@ const ROUND_TRIP: Duration = Duration::from_millis(10);
 fn answer(sequence: u32, now: Time, last: Option<&Hello>) -> Hello {
     Hello {
         sequence,
+        count: 1,
         stamp: now.as_nanos(),
         echo: last.map(|last| Echo { stamp: last.stamp, held: 0 }),
         claim: Claim::Uses,
@@ -177,6 +178,11 @@ fn is_down(event: &Event) -> bool {
 }
 
 impl Report {
+    /// What is wrong where a hello is to be taken in, and decided upon, within so many microseconds, 99 % of them.
+    pub fn slower_than(&self, at_most_us: u32) -> Option<String> {
+        slower("a hello is taken in", &self.hearing, at_most_us)
+    }
+
     /// What is not as it should be.
     pub fn hint(&self) -> Option<String> {
         (self.downs > 0).then(|| format!("{} paths were taken for dead, and none was", self.downs))

@@ -4,10 +4,11 @@
 //! - [`health`]: hellos, and what is decided by them.
 //! - [`failover`]: from a failure to another path, in simulated time.
 //! - [`throughput`]: packets cut, sealed, opened and joined, in memory.
-//! - [`simulation`]: many sites, the memory of each, and a hub that dies.
+//! - [`simulation`]: many sites, the memory of each, and a hub that dies; `ends`, two ends of tunnels in one process.
 //!
 //! Every report says itself what was measured, and what was not.
 
+mod ends;
 pub mod failover;
 pub mod health;
 pub mod selection;
@@ -63,6 +64,12 @@ fn on_threads<T: Send>(count: u32, work: impl Fn(u32) -> Result<T, BenchError> +
         let started: std::io::Result<Vec<_>> = (0..count).map(start).collect();
         started?.into_iter().map(|thread| thread.join().unwrap_or(Err(BenchError::Ended))).collect()
     })
+}
+
+/// What is wrong where something takes longer than it is to, 99 % of the time.
+fn slower(what: &str, took: &Latency, at_most_us: u32) -> Option<String> {
+    let is_slow = took.p99 > f64::from(at_most_us);
+    is_slow.then(|| format!("{what} within {:.3} us, which is above {at_most_us}: --at-most-us", took.p99))
 }
 
 /// The columns of [`row`].

@@ -10,7 +10,7 @@ use outwork_engine::{Rng, Time};
 use outwork_telemetry::{Histogram, Latency};
 use serde::Serialize;
 
-use super::{BenchError, Counted, allocated, columns, on_threads, row, within};
+use super::{BenchError, Counted, allocated, columns, on_threads, row, slower, within};
 use crate::engine::class::{Class, ClassId};
 use crate::engine::flow::FlowTable;
 use crate::engine::hello::{Claim, Hello};
@@ -124,6 +124,7 @@ fn network(options: &Options, uplinks: u32) -> Network {
 fn hello(sequence: u32) -> Hello {
     Hello {
         sequence,
+        count: 1,
         stamp: NOW.as_nanos(),
         echo: None,
         claim: Claim::Uses,
@@ -302,6 +303,11 @@ fn rebuilds(ready: &mut Ready, network: &Network) -> Result<[Histogram; 3], Benc
 }
 
 impl Report {
+    /// What is wrong where a path is to be chosen within so many microseconds, 99 % of them.
+    pub fn slower_than(&self, at_most_us: u32) -> Option<String> {
+        slower("a path is chosen", &self.selection, at_most_us)
+    }
+
     /// What is not as it should be.
     pub fn hint(&self) -> Option<String> {
         (self.without_path > 0).then(|| format!("{} flows found no path, and all of them should", self.without_path))

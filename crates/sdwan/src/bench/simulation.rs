@@ -8,7 +8,7 @@ use outwork_engine::{Rng, Time};
 use outwork_telemetry::{Histogram, Latency};
 use serde::Serialize;
 
-use super::{BenchError, Counted, columns, row, within};
+use super::{BenchError, Counted, columns, ends, row, within};
 use crate::engine::policy::LaneId;
 use crate::engine::site::SiteId;
 use crate::engine::world::{self, HUBS, Line, SPOKES, World};
@@ -46,6 +46,12 @@ pub struct Report {
     pub bytes_per_site: Option<u64>,
     /// Octets of a hub's engine, for each site that it knows.
     pub hub_bytes_per_site: Option<u64>,
+    /// Octets of a tunnel with one session, its handshakes, keys and windows: each path has one beside what the engine knows of it.
+    pub bytes_per_tunnel: Option<u64>,
+    /// Paths of a site, in the mean, and of a hub to each site.
+    pub paths_per_site: u64,
+    /// See above.
+    pub hub_paths_per_site: u64,
     /// Calls that went by the hub that died.
     pub calls_by_hub: u64,
     /// Those that went by the other one in the end.
@@ -61,9 +67,11 @@ pub struct Report {
 }
 
 const MEASURED: &str = "engines alone, in simulated time: each site calls the next one by one of two hubs, one hub dies, and then all others are configured anew; memory is what engines give back when they are let go of, after \
-    all that; tunnels, sockets and tables that workers hold are not among it";
+    all that, and beside it what a tunnel with a session does; what workers, sockets and the kernel hold is not among it";
 
 const LINE: Line = Line { jitter: Duration::from_millis(5), ..Line::CLEAN };
+/// Tunnels whose memory is measured.
+const TUNNELS: u16 = 500;
 const EVERY: Duration = Duration::from_millis(100);
 /// So many parts of all sites are told everything anew, one after the other.
 const PARTS: usize = 10;
@@ -103,20 +111,24 @@ pub fn run(options: &Options, counted: Counted) -> Result<Report, BenchError> {
     let (lost_by_restart, moved_by_restart) = restart(&mut world, options, dies, &pairs)?;
     let (now, hellos) = (world.now().since(Time::ZERO).as_secs_f64(), world.hellos());
     let engines = world.into_engines();
-    let paths = engines.iter().map(|(_, engine)| engine.paths().count()).sum();
     let (hubs, spokes): (Vec<_>, Vec<_>) = engines.into_iter().partition(|(id, _)| HUBS.contains(id));
+    let count = |all: &[(SiteId, Engine)]| all.iter().map(|(_, engine)| engine.paths().count()).sum::<usize>();
+    let (paths_of_spokes, paths_of_hubs) = (count(&spokes), count(&hubs));
     let each = |octets: u64, count: u64| octets / count.max(1);
     let sites = u64::from(options.sites);
     Ok(Report {
         kind: "simulation",
         measured: MEASURED,
         sites: options.sites,
-        paths,
+        paths: paths_of_spokes + paths_of_hubs,
         simulated_seconds: now,
         seconds: begun.elapsed().as_secs_f64(),
         hellos_per_site_and_second: hellos as f64 / now.max(f64::EPSILON) / sites as f64,
         bytes_per_site: given_back(spokes, counted).map(|octets| each(octets, sites)),
         hub_bytes_per_site: given_back(hubs, counted).map(|octets| each(octets, 2 * sites)),
+        bytes_per_tunnel: ends::octets(TUNNELS, counted)?,
+        paths_per_site: each(paths_of_spokes as u64, sites),
+        hub_paths_per_site: each(paths_of_hubs as u64, 2 * sites),
         calls_by_hub: affected.len() as u64,
         moved: (affected.len() - affected.iter().filter(|pair| stay.contains(pair)).count()) as u64,
         convergence: Latency::of(&convergence),
@@ -185,7 +197,9 @@ impl fmt::Display for Report {
         let Report { sites, paths, simulated_seconds, seconds, .. } = self;
         writeln!(f, "simulation: {sites} sites, two hubs, {paths} paths, {simulated_seconds:.1} s in {seconds:.1} s")?;
         writeln!(f, "  {}", self.measured)?;
-        for (name, octets) in [("octets of a site", self.bytes_per_site), ("of a hub, a site", self.hub_bytes_per_site)]
+        let (tunnel, hub) = (self.bytes_per_tunnel, self.hub_bytes_per_site);
+        for (name, octets) in
+            [("octets of a site", self.bytes_per_site), ("of a hub, a site", hub), ("of a tunnel", tunnel)]
         {
             if let Some(octets) = octets {
                 writeln!(f, "  {name:<24} {octets:>10}")?;

@@ -16,6 +16,10 @@ fn every_flow_finds_its_path_and_tables_are_made_anew() {
     assert_eq!((report.selection.count, report.clock.count, report.allocated_bytes), (1000, 1000, None), "{report}");
     assert!(report.rebuild_of_one.count > 0 && report.rebuild_of_uplink.count > 0, "{report}");
     assert_eq!(report.rebuild_of_all.count, 10, "{report}");
+    assert_eq!(report.slower_than(1 << 30), None);
+    let slow = selection::Report { selection: Latency { p99: 1.5, ..report.selection }, ..report.clone() };
+    assert_eq!(slow.slower_than(2), None);
+    assert!(slow.slower_than(1).unwrap().contains("1.500 us, which is above 1"));
     assert!(report.to_string().contains("40 paths, 30 policies, 2 threads"), "{report}");
 }
 
@@ -24,6 +28,9 @@ fn hellos_to_all_targets_are_heard_and_none_is_taken_for_dead() {
     let report = health::run(&health::Options { targets: 7, iterations: 100, seed: 1 }, uncounted).unwrap();
     assert_eq!((report.heard, report.downs, report.hint()), (700, 0, None), "{report}");
     assert!(report.said >= 600 && report.paths_per_core > 0.0, "{report}");
+    assert_eq!(report.slower_than(1 << 30), None);
+    let slow = health::Report { hearing: Latency { p99: 1234.5, ..report.hearing }, ..report.clone() };
+    assert!(slow.slower_than(1234).unwrap().contains("1234.500 us, which is above 1234"));
     assert!(report.hearing.count == 700 && report.saying.count == report.said, "{report}");
 }
 
@@ -32,11 +39,13 @@ fn every_failure_is_left_in_simulated_time_and_the_same_seed_says_the_same() {
     let options = failover::Options { iterations: 3, uplinks: 2, seed: 1 };
     let report = failover::run(&options).unwrap();
     assert_eq!(report, failover::run(&options).unwrap());
-    assert_eq!((report.time, report.cases.len(), report.hint()), ("simulated", 4, None), "{report}");
-    let [cable, silence, one_way, brown] = &report.cases[..] else { panic!("{report}") };
+    assert_eq!((report.time, report.cases.len(), report.hint()), ("simulated", 5, None), "{report}");
+    let [cable, silence, one_way, brown, mtu] = &report.cases[..] else { panic!("{report}") };
     assert_eq!(cable.switching.max, 0.0, "a carrier that is lost acts at once: {report}");
     assert!(silence.detection.count == 3 && silence.switching.p50 > 10_000.0, "{report}");
     assert!(one_way.left == 3 && brown.left == 3 && brown.switching.count == 3, "{report}");
+    assert!(mtu.left == 3 && mtu.switching.count == 3 && mtu.outage.max < 2_000_000.0, "{report}");
+    assert!(mtu.outage.p50 > 10_000.0, "what is too long is lost until that is known: {report}");
 }
 
 #[test]
@@ -58,7 +67,17 @@ fn calls_by_a_hub_that_dies_go_by_the_other_and_telling_everybody_everything_ane
     assert!(report.convergence.max < 500_000.0, "half a second of simulated time: {report}");
     assert_eq!((report.lost_by_restart, report.moved_by_restart), (0, 0), "{report}");
     // Two hubs know each other and twelve sites by four paths each; a site four others by eight, and the hubs by four.
+    assert_eq!(report.bytes_per_tunnel, None, "nobody counts");
     assert_eq!((report.paths, report.bytes_per_site), (2 * 13 * 4 + 12 * (4 * 8 + 2 * 4), None), "{report}");
+}
+
+#[test]
+fn tunnels_that_are_weighed_have_a_session_each() {
+    thread_local!(static OCTETS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) });
+    // Each look says that as much as a thousand octets of each of five has been given back since the one before.
+    let counted = || Some((0, OCTETS.with(|octets| octets.replace(octets.get() + 5000))));
+    assert_eq!(ends::octets(5, counted).unwrap(), Some(1000));
+    assert_eq!(ends::octets(5, uncounted).unwrap(), None);
 }
 
 #[test]

@@ -2,28 +2,21 @@
 
 use std::fmt;
 use std::hint::black_box;
-use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use outwork_engine::{Rng, Time};
 use outwork_net::tun::VnetHeader;
 use outwork_telemetry::{Histogram, Latency};
-use outwork_wireguard::entropy::System;
-use outwork_wireguard::gate::Limits;
-use outwork_wireguard::index::Table;
 use outwork_wireguard::message::{HEADER, TAG};
-use outwork_wireguard::peer::Settings;
 use outwork_wireguard::session::{OpenError, Opened, Opener, PADDING, Sealer};
-use outwork_wireguard::{PresharedKey, PrivateKey, PublicKey};
 use serde::Serialize;
 
+use super::ends::session;
 use super::{BenchError, Counted, allocated, columns, on_threads, row, within};
-use crate::control::peers::{News, Peers};
 use crate::plane::join::{Joiner, MOST, Offload};
 use crate::plane::split::{Layout, split};
-use crate::plane::tunnel::{Owner, Receiving, Tunnel, TunnelId, UplinkIndex};
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,54 +74,6 @@ const HEADERS: usize = 40;
 const LONGEST: usize = 65_535;
 /// Octets that its packets are laid out in, with all that is around them.
 const ROOM: usize = 128 << 10;
-const ID: TunnelId = TunnelId(1);
-const UPLINK: UplinkIndex = UplinkIndex(0);
-
-/// One end of a tunnel.
-struct End {
-    peers: Peers,
-    table: Arc<Table<Receiving>>,
-    tunnel: Arc<Tunnel>,
-    address: SocketAddr,
-}
-
-impl End {
-    fn new(own: &PrivateKey, remote: &PublicKey, [address, theirs]: [SocketAddr; 2]) -> Result<End, BenchError> {
-        let table = Arc::new(Table::new(16));
-        let clock = (NOW, Duration::from_secs(1_700_000_000));
-        let mut peers = Peers::new(Arc::clone(&table), clock, Box::<System>::default(), 1);
-        let tunnel = Arc::new(Tunnel::new(ID, "bench", UPLINK, Owner(1), MTU));
-        let settings =
-            Settings { remote: *remote, psk: PresharedKey::default(), endpoint: Some(theirs), keepalive: None };
-        let is_ready = peers.be(NOW, UPLINK, &own.clone().into(), Limits::default())
-            && peers.add(NOW, Arc::clone(&tunnel), settings);
-        if is_ready { Ok(End { peers, table, tunnel, address }) } else { Err(BenchError::NoSession) }
-    }
-
-    /// Hands over what it has to send.
-    fn tell(&mut self, other: &mut End) {
-        while let Some(news) = self.peers.poll_news() {
-            if let News::Send { datagram, .. } = news {
-                // What is no handshake is not missed here.
-                let _ = other.peers.datagram(NOW, UPLINK, (self.address, None), &datagram);
-            }
-        }
-    }
-}
-
-/// Both halves of a session, made by a handshake.
-fn session() -> Result<(Arc<Sealer>, Arc<Opener>), BenchError> {
-    let [own, other] = [PrivateKey::generate(&mut System::default())?, PrivateKey::generate(&mut System::default())?];
-    let [here, there] = [1, 2].map(|host| SocketAddr::from(([192, 0, 2, host], 51820)));
-    let mut one = End::new(&own, other.public(), [here, there])?;
-    let mut two = End::new(&other, own.public(), [there, here])?;
-    one.peers.wanted(NOW, ID).map_err(|_| BenchError::NoSession)?;
-    one.tell(&mut two);
-    two.tell(&mut one);
-    let sealer = one.tunnel.sealer().as_ref().map(Arc::clone).ok_or(BenchError::NoSession)?;
-    let receiving = two.table.find(sealer.remote()).ok_or(BenchError::NoSession)?;
-    Ok((sealer, Arc::clone(&receiving.opener)))
-}
 
 /// A piece of so many packets, as a device hands it over.
 fn piece(packet_size: usize, packets: usize, rng: &mut Rng) -> (VnetHeader, Vec<u8>) {

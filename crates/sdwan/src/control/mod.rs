@@ -222,11 +222,13 @@ impl Control {
             self.shared.has_lines();
         }
         if self.carriers.moved() {
+            self.shared.has_moved();
             self.shared.view.load().tunnels().for_each(|tunnel| tunnel.forget_source());
         }
     }
 
     fn turn(&mut self) {
+        self.peers.set_clock(self.shared.clock.now(), self.shared.clock.unix());
         while let Ok(order) = self.orders.try_recv() {
             self.order(order);
         }
@@ -673,3 +675,6 @@ impl Control {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

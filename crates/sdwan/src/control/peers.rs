@@ -174,6 +174,12 @@ impl Peers {
         }
     }
 
+    /// The wall clock shows `unix` now, since 1970. It may have been set since the last time, as that of a machine that knows no time when it starts is: those who have heard of us
+    /// before believe no initiation that is stamped with 1970. Stamps grow all the same.
+    pub fn set_clock(&mut self, now: Time, unix: Duration) {
+        self.clock.set(now, unix);
+    }
+
     /// We are known by these keys at an uplink. False without randomness. Tunnels go on where one of the keys is one of those before; else they end.
     pub fn be(&mut self, now: Time, uplink: UplinkIndex, keys: &Identity, limits: Limits) -> bool {
         let goes_on = |local: &&mut Local| local.keys.keys().any(|key| keys.find(key.public()).is_some());

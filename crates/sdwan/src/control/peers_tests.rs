@@ -363,3 +363,36 @@ fn a_tunnel_goes_on_while_one_key_takes_over_from_another_and_leaves_no_key_behi
     machines[1].peers.remove(TunnelId(0));
     assert!(machines[1].peers.by_key.is_empty());
 }
+
+#[test]
+fn whoever_began_with_a_wrong_clock_is_believed_again_once_it_is_set() {
+    let mut machines = [Machine::new(1, 1), Machine::new(2, 1)];
+    let [a, b] = &mut machines;
+    a.join(1, 0, b, 0, true);
+    b.join(1, 0, a, 0, false);
+    a.peers.wanted(NOW, TunnelId(1)).unwrap();
+    carry(NOW, &mut machines);
+    // It begins again, and knows no time.
+    let mut now = NOW + Duration::from_secs(60);
+    let [a, b] = &mut machines;
+    *a = Machine::new(1, 1);
+    a.join(1, 0, b, 0, true);
+    let mut say = |a: &mut Machine, now, unix| {
+        a.peers.set_clock(now, Duration::from_secs(unix));
+        a.peers.handle_timeout(now);
+        // There is nothing else to be sent yet.
+        let Some(News::Send { datagram, .. }) = a.peers.poll_news() else { panic!("an initiation is due") };
+        b.peers.datagram(now, UplinkIndex(0), (address(a.address, 0), None), &datagram)
+    };
+    a.peers.set_clock(now, Duration::from_secs(7));
+    a.peers.wanted(now, TunnelId(1)).unwrap();
+    let refused = Err(Unheard::Peer(Refusal::Replayed));
+    assert_eq!(say(a, now, 7), refused);
+    now += Duration::from_secs(6);
+    assert_eq!(say(a, now, 13), refused);
+    now += Duration::from_secs(6);
+    assert_eq!(say(a, now, 1_700_000_072), Ok(()), "somebody has set it");
+    // Another time, to before that.
+    now += Duration::from_secs(6);
+    assert_eq!(say(a, now, 1_600_000_000), Ok(()), "no stamp is before another one");
+}

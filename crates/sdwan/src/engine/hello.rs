@@ -3,7 +3,7 @@
 //! The first octet is 0, which is no version of IP: what carries packets passes it to nobody else. Numbers are big-endian.
 
 /// Octets of a hello.
-pub const LENGTH: usize = 44;
+pub const LENGTH: usize = 48;
 
 /// What its sender knows of the path (RFC 5880 section 4.1: Sta).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -30,6 +30,8 @@ pub struct Echo {
 pub struct Hello {
     /// Counts hellos.
     pub sequence: u32,
+    /// Which count that is: by chance, and another one where its sender has begun anew.
+    pub count: u32,
     /// When it left, in nanoseconds of the sender's clock.
     pub stamp: u64,
     /// For the round trip.
@@ -67,7 +69,7 @@ impl Hello {
         let echo = self.echo.unwrap_or(Echo { stamp: 0, held: 0 });
         let flags = claim | if self.hurry { HURRY } else { 0 } | if self.echo.is_some() { ECHO } else { 0 };
         let mut octets = [0; LENGTH];
-        let fields: [&[u8]; 10] = [
+        let fields: [&[u8]; 11] = [
             &[0, KIND, flags, self.late],
             &self.sequence.to_be_bytes(),
             &self.stamp.to_be_bytes(),
@@ -78,6 +80,7 @@ impl Hello {
             &self.got.to_be_bytes(),
             &self.pace.to_be_bytes(),
             &self.want.to_be_bytes(),
+            &self.count.to_be_bytes(),
         ];
         octets.iter_mut().zip(fields.iter().flat_map(|field| field.iter())).for_each(|(to, from)| *to = *from);
         octets
@@ -99,6 +102,7 @@ impl Hello {
         let echo = Echo { stamp: long(16)?, held: word(24)? };
         Some(Hello {
             sequence: word(4)?,
+            count: word(44)?,
             stamp: long(8)?,
             echo: (flags & ECHO != 0).then_some(echo),
             claim,
@@ -123,6 +127,7 @@ mod tests {
         sim::seeds(200, |rng| {
             let hello = Hello {
                 sequence: rng.next_u32(),
+                count: rng.next_u32(),
                 stamp: rng.next_u64(),
                 echo: rng.chance(0.5).then(|| Echo { stamp: rng.next_u64(), held: rng.next_u32() }),
                 claim: [Claim::Deaf, Claim::Hears, Claim::Uses][rng.below(3) as usize],

@@ -180,6 +180,8 @@ pub struct Liveness {
     their_pace: Duration,
     their_want: Duration,
     sequence: u32,
+    /// Which count that is.
+    count: u32,
     up_since: Option<Time>,
     up: Duration,
     born: Time,
@@ -210,6 +212,8 @@ impl Liveness {
             their_pace: settings.interval,
             their_want: settings.interval,
             sequence: 0,
+            // By the same chance as the first hello: what follows by chance stays as it was.
+            count: rng.clone().next_u32(),
             up_since: None,
             up: Duration::ZERO,
             born: now,
@@ -506,6 +510,7 @@ impl Liveness {
         let millis = |duration: Duration| u16::try_from(duration.as_millis()).unwrap_or(u16::MAX);
         Some(Hello {
             sequence: self.sequence,
+            count: self.count,
             stamp: 0,
             echo: None,
             claim: match self.state {
@@ -568,7 +573,20 @@ mod tests {
 
     fn hello(sequence: u32, hurry: bool) -> Hello {
         let (stamp, echo, sent, expected, got) = Default::default();
-        Hello { sequence, stamp, echo, claim: Claim::Uses, hurry, late: 0, sent, expected, got, pace: 30, want: 30 }
+        Hello {
+            sequence,
+            count: 1,
+            stamp,
+            echo,
+            claim: Claim::Uses,
+            hurry,
+            late: 0,
+            sent,
+            expected,
+            got,
+            pace: 30,
+            want: 30,
+        }
     }
 
     /// A path that is up, by a hello that came at 0.
@@ -721,5 +739,19 @@ mod tests {
             life.heard(at(millis));
             assert_eq!(silence(&mut life, millis + 29, &settings), None);
         }
+    }
+
+    #[test]
+    fn who_begins_anew_counts_hellos_anew_and_by_another_name() {
+        let settings = LivenessSettings::default();
+        let mut rng = Rng::new(1);
+        let mut first = || {
+            let mut life = Liveness::new(&settings, Time::ZERO, &mut rng);
+            let hello = life.poll(at(0), &settings, &mut Rng::new(1)).unwrap();
+            (hello.sequence, hello.count)
+        };
+        let (before, after) = (first(), first());
+        assert_eq!((before.0, after.0), (1, 1));
+        assert_ne!(before.1, after.1);
     }
 }

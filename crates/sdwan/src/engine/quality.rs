@@ -136,8 +136,10 @@ pub struct Quality {
     transit: Option<i64>,
     /// Their last stamp, and when it came.
     heard: Option<(u64, Time)>,
-    /// Their last sequence.
-    sequence: Option<u32>,
+    /// Their last sequence, and of which count it is,
+    sequence: Option<(u32, u32)>,
+    /// and the count before that: whatever of it comes yet was overtaken.
+    before: Option<u32>,
     /// Counters of ours, which wrap.
     sent: u32,
     received: u32,
@@ -222,14 +224,21 @@ impl Quality {
     /// Takes in a hello. False when a later one came first: then it only counts as a datagram.
     pub fn hello(&mut self, now: Time, hello: &Hello) -> bool {
         self.received = self.received.wrapping_add(1);
-        if self.sequence.is_some_and(|last| is_old(last, hello.sequence)) {
-            return false;
+        match self.sequence {
+            Some((count, last)) if count == hello.count => {
+                if hello.sequence.wrapping_sub(last) as i32 <= 0 {
+                    return false;
+                }
+            }
+            Some(_) if self.before == Some(hello.count) => return false,
+            // They have begun anew: what they count begins anew as well.
+            Some((count, _)) => {
+                (self.last, self.told, self.transit) = (None, None, None);
+                self.before = Some(count);
+            }
+            None => {}
         }
-        let restarted = self.sequence.is_some_and(|last| hello.sequence.wrapping_sub(last) as i32 <= 0);
-        if restarted {
-            (self.last, self.told, self.transit) = (None, None, None);
-        }
-        self.sequence = Some(hello.sequence);
+        self.sequence = Some((hello.count, hello.sequence));
         (self.loses, self.sample) = (false, None);
         self.heard = Some((hello.stamp, now));
         self.round_trip(now, hello);
@@ -359,11 +368,6 @@ fn is_much(expected: u32, got: u32) -> bool {
     lost >= PROOF && lost >= expected / 20
 }
 
-/// Whether a hello was overtaken. One that is further back comes from a peer that began again.
-fn is_old(last: u32, sequence: u32) -> bool {
-    (-64..=0).contains(&(sequence.wrapping_sub(last) as i32))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -371,6 +375,7 @@ mod tests {
 
     const BLANK: Hello = Hello {
         sequence: 0,
+        count: 1,
         stamp: 0,
         echo: None,
         claim: Claim::Uses,
@@ -444,9 +449,23 @@ mod tests {
         let mut quality = Quality::default();
         assert!(quality.hello(Time::from_millis(1), &Hello { sequence: 1000, sent: 500, ..BLANK }));
         assert!(!quality.hello(Time::from_millis(2), &Hello { sequence: 999, sent: 499, ..BLANK }));
-        assert!(quality.hello(Time::from_millis(3), &Hello { sequence: 0, sent: 1, ..BLANK }));
-        assert!(quality.hello(Time::from_millis(33), &Hello { sequence: 1, sent: 2, ..BLANK }));
+        assert!(quality.hello(Time::from_millis(3), &Hello { sequence: 0, count: 2, sent: 1, ..BLANK }));
+        assert!(!quality.hello(Time::from_millis(4), &Hello { sequence: 1001, sent: 501, ..BLANK }), "of before");
+        assert!(quality.hello(Time::from_millis(33), &Hello { sequence: 1, count: 2, sent: 2, ..BLANK }));
         assert_eq!(quality.loss().0, 0.0);
+    }
+
+    #[test]
+    fn a_peer_that_begins_again_after_a_few_hellos_is_heard_from_its_first_one() {
+        // It may have said fewer before than it has by the time that the first one is heard.
+        for (before, after) in [(5, 0), (63, 1), (5, 5), (5, 9)] {
+            let mut quality = Quality::default();
+            let hello = |sequence, count, sent| Hello { sequence, count, sent, ..BLANK };
+            assert!(quality.hello(Time::from_millis(30), &hello(before, 1, 900)));
+            assert!(quality.hello(Time::from_millis(60), &hello(after, 2, 1)), "{before} {after}");
+            assert!(quality.hello(Time::from_millis(90), &hello(after + 1, 2, 2)), "{before} {after}");
+            assert_eq!(quality.loss(), (0.0, 0.0), "what they count begins anew: {before} {after}");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::time::Duration;
 use outwork_engine::{Rng, Time};
 
 use super::class::{Class, ClassId};
-use super::hello::Hello;
+use super::hello::{self, Hello};
 use super::mtu::Probe;
 use super::policy::{Flow, Match, Policy, PolicyError, PolicyId, Strategy};
 use super::prefix::Prefix;
@@ -28,6 +28,9 @@ pub const SPOKES: u32 = 60_000;
 /// What passing something on takes a hub.
 const PASSING_ON: Duration = Duration::from_millis(1);
 
+/// Octets of a datagram of a call.
+const SHORT: u16 = 200;
+
 /// One direction between an uplink and everybody else.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Line {
@@ -37,11 +40,14 @@ pub struct Line {
     pub jitter: Duration,
     /// The part that it loses, from 0 to 1.
     pub loss: f64,
+    /// Octets of the longest packet that it takes: those that are longer are lost without a word.
+    pub longest: u16,
 }
 
 impl Line {
     /// One without faults.
-    pub const CLEAN: Line = Line { delay: Duration::from_millis(10), jitter: Duration::ZERO, loss: 0.0 };
+    pub const CLEAN: Line =
+        Line { delay: Duration::from_millis(10), jitter: Duration::ZERO, loss: 0.0, longest: u16::MAX };
     /// One that loses everything.
     pub const DEAD: Line = Line { loss: 1.0, ..Line::CLEAN };
 }
@@ -50,10 +56,19 @@ impl Line {
 #[derive(Debug, Clone, Copy)]
 enum Message {
     Hello(Hello),
-    /// Of any length: lines take all of them.
     Probe(Probe),
-    /// A datagram, by its number.
-    Data(u64),
+    /// A datagram, by its number, and its octets.
+    Data(u64, u16),
+}
+
+impl Message {
+    fn length(&self) -> usize {
+        match self {
+            Message::Hello(_) => hello::LENGTH,
+            Message::Probe(probe) => probe.length(),
+            Message::Data(_, octets) => usize::from(*octets),
+        }
+    }
 }
 
 /// Something under way.
@@ -116,6 +131,8 @@ pub struct World {
     events: Vec<(Time, SiteId, Event)>,
     hellos: u64,
     said: u64,
+    /// Octets of a datagram, where its path takes so many.
+    octets: u16,
     arrived: BTreeMap<u64, Time>,
 }
 
@@ -151,6 +168,7 @@ impl World {
             events: vec![],
             hellos: 0,
             said: 0,
+            octets: SHORT,
             arrived: BTreeMap::new(),
         };
         for network in networks {
@@ -176,6 +194,11 @@ impl World {
     /// Makes the line of an uplink another one.
     pub fn set(&mut self, uplink: UplinkId, outward: Line, inward: Line) {
         self.lines.insert(uplink, [outward, inward]);
+    }
+
+    /// Datagrams have so many octets from now on. By a path that is known to take less they are as long as it takes: who sends them is told, and does as he is told.
+    pub fn lengthen(&mut self, octets: u16) {
+        self.octets = octets;
     }
 
     /// A site stops, or goes on as it was.
@@ -231,7 +254,8 @@ impl World {
         if let Some(place) = self.places.get(&from).copied() {
             for path in paths {
                 self.put(place, Input::Traffic { path, sent: 1, received: 0 });
-                self.send(place, path, Message::Data(number));
+                let takes = self.sites.get(place).and_then(|dweller| dweller.engine.mtu(path)).unwrap_or(u16::MAX);
+                self.send(place, path, Message::Data(number, self.octets.min(takes)));
             }
         }
         number
@@ -368,7 +392,8 @@ impl World {
         let Some(to) = self.places.get(&key.site).copied() else { return };
         let Some(path) = self.sites.get(to).and_then(|to| to.paths.get(&back).copied()) else { return };
         let lost = self.rng.chance(outward.loss) | self.rng.chance(inward.loss);
-        if lost || key.via.is_some_and(|hub| !self.is_alive(hub)) {
+        let is_too_long = message.length() > usize::from(outward.longest.min(inward.longest));
+        if lost || is_too_long || key.via.is_some_and(|hub| !self.is_alive(hub)) {
             return;
         }
         let passing = if key.via.is_some() { PASSING_ON } else { Duration::ZERO };
@@ -386,7 +411,7 @@ impl World {
         match message {
             Message::Hello(hello) => self.put(place, Input::Hello(path, hello)),
             Message::Probe(probe) => self.put(place, Input::Probe(path, probe)),
-            Message::Data(number) => {
+            Message::Data(number, _) => {
                 self.arrived.entry(number).or_insert(self.now);
                 self.put(place, Input::Traffic { path, sent: 0, received: 1 });
             }

@@ -57,6 +57,7 @@ mod tests {
     fn kinds() -> Vec<(&'static str, Vec<u8>, Inside)> {
         let hello = Hello {
             sequence: 1,
+            count: 1,
             stamp: 2,
             echo: None,
             claim: Claim::Uses,

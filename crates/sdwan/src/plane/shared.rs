@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::mpsc::{SyncSender, TrySendError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use outwork_engine::Time;
@@ -91,6 +91,9 @@ pub struct Clock {
     /// Shown in its place, in nanoseconds.
     #[cfg(test)]
     set: Option<&'static AtomicU64>,
+    /// Shown in place of the wall clock, in seconds.
+    #[cfg(test)]
+    wall: Option<&'static AtomicU64>,
 }
 
 impl Clock {
@@ -100,6 +103,8 @@ impl Clock {
             begun: Instant::now(),
             #[cfg(test)]
             set: None,
+            #[cfg(test)]
+            wall: None,
         }
     }
 
@@ -107,6 +112,21 @@ impl Clock {
     #[cfg(test)]
     pub(crate) fn set_by(nanos: &'static AtomicU64) -> Clock {
         Clock { set: Some(nanos), ..Clock::begin() }
+    }
+
+    /// The same with a wall clock that whoever has `seconds` sets.
+    #[cfg(test)]
+    pub(crate) fn with_wall(self, seconds: &'static AtomicU64) -> Clock {
+        Clock { wall: Some(seconds), ..self }
+    }
+
+    /// What the wall clock shows, since 1970. Somebody may set it at any time. Before 1970 stamps could not grow.
+    pub fn unix(&self) -> Duration {
+        #[cfg(test)]
+        if let Some(seconds) = self.wall {
+            return Duration::from_secs(seconds.load(Relaxed));
+        }
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
     }
 
     /// What it shows.
@@ -224,6 +244,8 @@ pub struct Shared {
     looked: Box<[AtomicU64]>,
     /// Counts sessions that have begun: packets may wait for one.
     keys: AtomicU64,
+    /// Counts how often interfaces, addresses or default routes of this host have become others.
+    moves: AtomicU64,
     stopping: AtomicBool,
 }
 
@@ -261,6 +283,7 @@ impl Shared {
             looked: workers.iter().map(|_| AtomicU64::new(0)).collect(),
             workers,
             keys: AtomicU64::new(0),
+            moves: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
         }
     }
@@ -369,6 +392,16 @@ impl Shared {
     /// Whether all workers have answered a question.
     pub fn have_looked(&self, number: u64) -> bool {
         self.looked.iter().all(|looked| looked.load(Acquire) >= number)
+    }
+
+    /// Interfaces, addresses or default routes of this host have become others.
+    pub fn has_moved(&self) {
+        self.moves.fetch_add(1, Release);
+    }
+
+    /// How often that was.
+    pub fn moves(&self) -> u64 {
+        self.moves.load(Acquire)
     }
 
     /// A session has begun: packets that wait may go.

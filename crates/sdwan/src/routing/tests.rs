@@ -45,10 +45,16 @@ impl Machine {
     }
 
     fn routing(&self, networks: &[&str]) -> Routing {
+        self.routing_from(networks, &[])
+    }
+
+    /// The same where uplinks have addresses of their own.
+    fn routing_from(&self, networks: &[&str], own: &[&str]) -> Routing {
+        let own = own.iter().map(|address| address.parse().unwrap()).collect();
         let way = |text: &&str| Way { network: net(text), link: self.links[0], source: None };
         let ways: Vec<Way> = networks.iter().map(way).collect();
         let sockets = ["0.0.0.0", "::"].map(|address| SocketAddr::new(address.parse().unwrap(), PORT));
-        Routing::new(TABLE, PRIORITY, &ways, &sockets)
+        Routing::new(TABLE, PRIORITY, &ways, (&sockets, &own))
     }
 
     fn said(&self, words: &str) -> String {
@@ -100,7 +106,7 @@ fn what_this_machine_is_connected_to_stays_whatever_is_behind_a_site() {
     assert_eq!(machine.said("route show") + &machine.said("-6 route show"), main);
     let mut told: Vec<_> = routing.hidden(&mut machine.kernel, &machine.links).unwrap();
     told.sort_by_key(|one| one.network);
-    let hidden = |network, own, is_whole| Hidden { network: net(network), own: net(own), is_whole };
+    let hidden = |network, own, is_whole| Hidden { network: net(network), own: net(own), is_whole, is_dropped: false };
     assert_eq!(
         told,
         [
@@ -138,6 +144,103 @@ fn all_the_internet_may_be_behind_a_site_but_for_datagrams_that_tunnels_leave_by
 }
 
 #[test]
+fn who_asks_at_the_address_of_an_uplink_is_answered_by_it_and_not_by_a_tunnel_that_all_the_internet_is_behind() {
+    let mut machine = Machine::new();
+    let networks = ["0.0.0.0/0", "::/0", "10.9.0.0/16", "fd09::/48"];
+    let before = machine.routing(&networks);
+    before.establish(&mut machine.kernel, &machine.links, None).unwrap();
+    assert_eq!(machine.by("198.51.100.9 from 192.0.2.1"), "tunnel");
+    let routing = machine.routing_from(&networks, &["192.0.2.1", "2001:db8:2::1"]);
+    routing.establish(&mut machine.kernel, &machine.links, Some(&before)).unwrap();
+    for (to, interface) in [
+        ("198.51.100.9 from 192.0.2.1", "wan"),
+        ("198.51.100.9 from 10.2.0.1", "tunnel"),
+        ("198.51.100.9", "tunnel"),
+        ("10.9.0.9 from 192.0.2.1", "tunnel"),
+        ("10.2.0.9 from 192.0.2.1", "lan"),
+        ("2001:db8:9::9 from 2001:db8:2::1", "wan"),
+        ("2001:db8:9::9 from fd02::1", "tunnel"),
+        ("2001:db8:9::9", "tunnel"),
+        ("fd09::9 from 2001:db8:2::1", "tunnel"),
+    ] {
+        assert_eq!(machine.by(to), interface, "{to}");
+    }
+    // Who asks does not come by the wrong way either, in the eyes of a kernel that looks at that.
+    assert!(
+        machine.room.command("sysctl").args(["-q", "-w", "net.ipv4.conf.all.rp_filter=1"]).status().unwrap().success()
+    );
+    machine.said("route get 192.0.2.1 from 198.51.100.9 iif wan");
+    // Another address, and none of all that is wide.
+    let moved = machine.routing_from(&networks, &["192.0.2.7"]);
+    moved.establish(&mut machine.kernel, &machine.links, Some(&routing)).unwrap();
+    assert!(!machine.said("rule show").contains("192.0.2.1") && machine.said("rule show").contains("192.0.2.7"));
+    let narrow = machine.routing_from(&["10.9.0.0/16", "fd09::/48"], &["192.0.2.7"]);
+    narrow.establish(&mut machine.kernel, &machine.links, Some(&moved)).unwrap();
+    assert_eq!((moved.is_wide(), narrow.is_wide()), (true, false));
+    assert!(!machine.said("rule show").contains("192.0.2.7"));
+    narrow.withdraw(&mut machine.kernel, &machine.links).unwrap();
+    assert!(!machine.has_ours(), "{:#?}", machine.all());
+}
+
+#[test]
+fn uplinks_have_the_addresses_that_they_listen_at_or_those_of_their_interface_or_of_the_default_route() {
+    let mut machine = Machine::new();
+    machine.room.ip("addr add 192.0.2.77/32 dev wan");
+    let uplink = |text: &str| {
+        let text = format!("[[uplink]]\nname = 'one'\n{text}\n");
+        let sources =
+            outwork_config::Sources { file: Some(("outwork.toml".into(), text)), ..outwork_config::Sources::default() };
+        outwork_config::load::<crate::config::Sdwan>(sources).unwrap().value.uplink
+    };
+    let mut own = |text: &str| {
+        let own = own_addresses(&mut machine.kernel, &uplink(text), &machine.links).unwrap();
+        own.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(own("listen = ['192.0.2.1:51820', '[2001:db8:2::1]:51820']"), ["192.0.2.1", "2001:db8:2::1"]);
+    assert_eq!(own("interface = 'lan'"), ["10.2.0.1", "fd02::1"]);
+    assert_eq!(own(""), ["192.0.2.1", "192.0.2.77", "2001:db8:2::1"]);
+    assert_eq!(own("interface = 'gone'"), Vec::<String>::new(), "it is waited for");
+    assert_eq!(own("listen = ['127.0.0.1:51820']"), Vec::<String>::new());
+}
+
+#[test]
+fn what_this_machine_drops_of_what_is_behind_a_site_is_named() {
+    let mut machine = Machine::new();
+    for words in [
+        "route add blackhole 10.9.7.0/24",
+        "route add unreachable 10.8.0.0/14",
+        "route add throw 10.20.0.0/16",
+        "route add unreachable default metric 4000",
+        "route add prohibit default metric 100 table 1000",
+    ] {
+        machine.room.ip(words);
+    }
+    let routing = machine.routing(&["10.9.0.0/16", "10.9.7.0/25", "10.20.0.0/16", "10.30.0.0/16", "0.0.0.0/0"]);
+    routing.establish(&mut machine.kernel, &machine.links, None).unwrap();
+    let told = |machine: &mut Machine| {
+        let mut told = routing.hidden(&mut machine.kernel, &machine.links).unwrap();
+        told.sort_by_key(|one| one.network);
+        told.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let whole = |network, own| {
+        format!("nothing goes to {network} by tunnels: this machine drops what goes to {own}, which comes first")
+    };
+    let (wide, narrow) = (whole("10.9.0.0/16", "10.8.0.0/14"), whole("10.9.7.0/25", "10.9.7.0/24"));
+    assert_eq!(told(&mut machine), [wide.clone(), narrow.clone()], "the default route comes before what drops");
+    assert_eq!(machine.by("10.20.0.9"), "tunnel");
+    let is_dropped = |machine: &Machine, to: &str| {
+        !machine.room.command("ip").args(["route", "get", to]).output().unwrap().status.success()
+    };
+    assert!(is_dropped(&machine, "10.9.0.9") && !is_dropped(&machine, "10.30.0.9"));
+    // An uplink goes, and its default route with it: nothing comes to ours any more.
+    machine.room.ip("route del default via 192.0.2.2");
+    assert!(is_dropped(&machine, "10.30.0.9") && is_dropped(&machine, "198.51.100.9"));
+    let all = ["0.0.0.0/0", "10.20.0.0/16", "10.30.0.0/16"].map(|network| whole(network, "0.0.0.0/0"));
+    let [internet, throw, other] = all;
+    assert_eq!(told(&mut machine), [internet, wide, narrow, throw, other]);
+}
+
+#[test]
 fn only_families_that_have_a_way_have_rules_and_all_of_it_goes_at_the_end() {
     let mut machine = Machine::new();
     let before = machine.all();
@@ -148,8 +251,12 @@ fn only_families_that_have_a_way_have_rules_and_all_of_it_goes_at_the_end() {
     assert_eq!((machine.by("10.8.0.1"), machine.by("fd09::1")), ("tunnel".to_owned(), "wan".to_owned()));
     assert!(!machine.said("-6 rule show").contains("51857"));
     // Another table, and other places of rules: nothing of the old ones is left.
-    let moved =
-        Routing::new(777, 20_000, &[Way { network: net("10.9.0.0/16"), link: machine.links[0], source: None }], &[]);
+    let moved = Routing::new(
+        777,
+        20_000,
+        &[Way { network: net("10.9.0.0/16"), link: machine.links[0], source: None }],
+        (&[], &BTreeSet::new()),
+    );
     moved.establish(&mut machine.kernel, &machine.links, Some(&one)).unwrap();
     assert!(!machine.has_ours() && machine.by("10.9.0.1") == "tunnel", "{:#?}", machine.all());
     moved.withdraw(&mut machine.kernel, &machine.links).unwrap();

@@ -3,6 +3,7 @@
 //! What can be known to be wrong is, before anything changes. What the kernel may refuse comes first then, stage by stage, and each stage knows how to go back to what was in
 //! force; the last is what sessions and paths are of, which cannot fail. So whoever is refused finds everything as it was: paths, sessions, routes, shaping.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -15,7 +16,7 @@ use crate::config::Sdwan;
 use crate::control::{Order, Plan};
 use crate::plan::Numbers;
 use crate::qos::Shape;
-use crate::routing::{Hidden, Routing, Way};
+use crate::routing::{Hidden, Routing, Way, own_addresses};
 
 /// Networks that are named in the log, of those that this machine keeps to itself.
 const NAMED: usize = 16;
@@ -102,8 +103,9 @@ impl Service {
         // Held throughout: two at once would mix.
         let mut in_force = lock(&self.in_force);
         let mut numbers = lock(&self.numbers).clone();
-        let wanted = self.prepare(settings, &mut numbers);
+        let mut wanted = self.prepare(settings, &mut numbers);
         wanted.plan.check()?;
+        wanted.routing = self.route(settings, &mut in_force.line)?;
         if !wanted.routing.is_empty() {
             wanted.routing.look(&mut in_force.line, &self.links())?;
         }
@@ -126,6 +128,28 @@ impl Service {
         Ok(())
     }
 
+    /// Has this machine answer from the addresses that its uplinks have by now, where these or its default routes have become others since this was last asked.
+    ///
+    /// # Errors
+    /// When the kernel refuses. It is tried again the next time.
+    pub fn tend_routes(&self, seen: &mut u64) -> Result<(), ServiceError> {
+        let moves = self.shared.moves();
+        if moves == *seen {
+            return Ok(());
+        }
+        let mut in_force = lock(&self.in_force);
+        let InForce { line, settings, routing, .. } = &mut *in_force;
+        let (Some(settings), Some(before)) = (settings.as_ref(), routing.as_ref()) else { return Ok(()) };
+        let wanted = self.route(settings, line)?;
+        if wanted != *before {
+            wanted.establish(line, &self.links(), Some(before))?;
+            *routing = Some(wanted);
+        }
+        in_force.remark(&self.links());
+        *seen = moves;
+        Ok(())
+    }
+
     /// The links that are ours.
     pub(super) fn links(&self) -> Vec<u32> {
         std::iter::once(self.device.index()).chain(self.kernel.links()).collect()
@@ -133,8 +157,24 @@ impl Service {
 
     fn prepare<'a>(&self, settings: &'a Sdwan, numbers: &mut Numbers) -> Prepared<'a> {
         let left = self.kernel.left_to_us(settings);
-        let own = settings.tunnel.addresses.iter();
-        let addresses: Vec<_> = own.map(|own| Prefix { address: own.address, length: own.length }).collect();
+        let (addresses, routing) = (addresses(settings), self.routing(settings, &BTreeSet::new()));
+        Prepared { settings, plan: Plan::of(&left, numbers), routing, addresses }
+    }
+
+    /// The routing that the settings ask for, where uplinks have the addresses that they have now.
+    fn route(&self, settings: &Sdwan, kernel: &mut Connection) -> netlink::Result<Routing> {
+        let routing = self.routing(settings, &BTreeSet::new());
+        if !routing.is_wide() {
+            return Ok(routing);
+        }
+        let own = own_addresses(kernel, &settings.uplink, &self.links())?;
+        Ok(self.routing(settings, &own))
+    }
+
+    /// The same where they have these.
+    fn routing(&self, settings: &Sdwan, own: &BTreeSet<IpAddr>) -> Routing {
+        let left = self.kernel.left_to_us(settings);
+        let addresses = addresses(settings);
         let link = self.device.index();
         let way = |network: Prefix| Way { network, link, source: None };
         let networks = left.peer.iter().flat_map(|peer| &peer.allowed_ips);
@@ -145,8 +185,7 @@ impl Service {
         ways.extend(addresses.iter().filter(|net| **net != Prefix::host(net.address)).map(|net| way(*net)));
         let ways = if settings.tunnel.routes { ways } else { vec![] };
         let sockets: Vec<SocketAddr> = self.uplinks.iter().flat_map(|uplink| uplink.listens.clone()).collect();
-        let routing = Routing::new(settings.tunnel.table, settings.tunnel.rule_priority, &ways, &sockets);
-        Prepared { settings, plan: Plan::of(&left, numbers), routing, addresses }
+        Routing::new(settings.tunnel.table, settings.tunnel.rule_priority, &ways, (&sockets, own))
     }
 
     fn perform(&self, stage: Stage, wanted: &Prepared<'_>, in_force: &mut InForce) -> Result<(), ServiceError> {
@@ -211,6 +250,11 @@ impl Service {
             tracing::error!(%error, ?stage, "what a refused change has done could not be put back wholly");
         }
     }
+}
+
+/// The addresses of the device.
+fn addresses(settings: &Sdwan) -> Vec<Prefix> {
+    settings.tunnel.addresses.iter().map(|own| Prefix { address: own.address, length: own.length }).collect()
 }
 
 fn prefix(network: &Network) -> Prefix {

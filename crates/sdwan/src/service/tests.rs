@@ -263,7 +263,7 @@ fn keys_of_both_sites_take_over_while_datagrams_go_through_and_none_is_lost() {
         }
         // As if that much time had gone by.
         for service in &pair.services {
-            service.tend_keys(SystemTime::now() + crate::keys::rotation::AFTER).unwrap();
+            service.tend_keys(SystemTime::now() + keys::rotation::AFTER).unwrap();
             assert_eq!(states(service), [None; 2]);
         }
         done.store(true, Relaxed);

@@ -1,5 +1,11 @@
 //! Two sites and their controller: each of the three on a machine of its own.
 
+use std::net::UdpSocket;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{JoinHandle, sleep, spawn};
+use std::time::Duration;
+
 use super::super::site::Site;
 use super::super::wait_for;
 use super::transfer;
@@ -132,6 +138,70 @@ fn two_sites_are_taken_in_by_tokens_and_go_on_without_their_controller_after_a_r
     network.controller.start();
     network.controller.admin(&["sdwan", "policies", "edit", "calls", "ports=[\"5062\"]"]);
     network.wait_for_policy("5062", "calls");
+}
+
+/// Numbered datagrams from the first site to the second, one each two milliseconds.
+struct Numbered {
+    done: Arc<AtomicBool>,
+    sends: JoinHandle<u64>,
+    hears: JoinHandle<Vec<u64>>,
+}
+
+impl Numbered {
+    const PORT: u16 = 7002;
+
+    fn begin(network: &Network) -> Numbered {
+        let bind = |site: usize| network.sites[site].server.run(|| UdpSocket::bind((inner(site), Self::PORT))).unwrap();
+        let (near, far) = (bind(0), bind(1));
+        near.connect((inner(1), Self::PORT)).unwrap();
+        // So long nothing comes after the last one.
+        far.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+        let done = Arc::new(AtomicBool::new(false));
+        let is_done = Arc::clone(&done);
+        let sends = spawn(move || {
+            let mut number = 0;
+            while !is_done.load(Ordering::SeqCst) {
+                near.send(&u64::to_be_bytes(number)).unwrap();
+                number += 1;
+                sleep(Duration::from_millis(2));
+            }
+            number
+        });
+        let hears = spawn(move || {
+            let (mut came, mut octets) = (vec![], [0; 8]);
+            while far.recv(&mut octets).is_ok() {
+                came.push(u64::from_be_bytes(octets));
+            }
+            came
+        });
+        Numbered { done, sends, hears }
+    }
+
+    /// How many were sent, and which came.
+    fn end(self) -> (u64, Vec<u64>) {
+        self.done.store(true, Ordering::SeqCst);
+        (self.sends.join().unwrap(), self.hears.join().unwrap())
+    }
+}
+
+#[test]
+fn no_datagram_is_lost_or_overtaken_while_the_controller_is_killed_comes_back_and_changes_the_network() {
+    let mut network = Network::joined();
+    network.speaks();
+    let numbered = Numbered::begin(&network);
+    network.controller.admin(&["sdwan", "policies", "add", "numbers", "class=voice", "ports=[\"7002\"]"]);
+    network.wait_for_policy("7002", "numbers");
+    network.controller.kill();
+    // Long enough that sites know, and have tried to come back.
+    sleep(Duration::from_secs(3));
+    network.controller.start();
+    network.controller.admin(&["sdwan", "policies", "edit", "numbers", "class=bulk", "ports=[\"7002\", \"7004\"]"]);
+    network.wait_for_policy("7004", "numbers");
+    let (sent, came) = numbered.end();
+    assert!(sent > 1000, "{sent}");
+    let missing: Vec<u64> = (0..sent).filter(|number| came.binary_search(number).is_err()).collect();
+    assert!(came.is_sorted(), "{}", network.told());
+    assert_eq!((missing, came.len() as u64), (vec![], sent), "{}", network.told());
 }
 
 #[test]

@@ -53,21 +53,37 @@ pub(super) const GOTATUN: Program = Program {
     of_crates_io: Some("gotatun-cli"),
 };
 
-/// Has tests fail where programs are missing that take minutes to build.
+/// Has tests fail where programs are missing that take minutes to build, and those run that take minutes themselves.
 const ALL: &str = "OUTWORK_PEERS";
 
+/// Says what is not tested: past what catches the output of tests that pass.
+fn is_not_tested(what: &str) {
+    std::io::stderr().write_all(format!("NOT TESTED: {what}\n").as_bytes()).unwrap();
+}
+
 impl Program {
+    /// Whether it is there, and what takes minutes was asked for.
+    pub(super) fn has_time(&self) -> bool {
+        let has_time = std::env::var_os(ALL).is_some();
+        if !has_time {
+            is_not_tested(&format!(
+                "keys that take over while {} is spoken to, which takes minutes; `make interop` does",
+                self.name
+            ));
+        }
+        has_time && self.is_there()
+    }
+
     /// Whether it is there. Those of crates.io are built where somebody asks for them, and where they are not it is said: past what catches the output of tests that pass.
     pub(super) fn is_there(&self) -> bool {
         let Some(package) = self.of_crates_io else { return true };
         let path = std::env::var_os("PATH").unwrap_or_default();
         let found = std::env::split_paths(&path).any(|dir| dir.join(self.name).is_file());
         if !found {
-            let missing = format!(
-                "NOT TESTED: a tunnel to {package}, which is not installed; `make interop` installs and tests it\n"
-            );
+            let missing =
+                format!("a tunnel to {package}, which is not installed; `make interop` installs and tests it");
             assert!(std::env::var_os(ALL).is_none(), "{missing}");
-            std::io::stderr().write_all(missing.as_bytes()).unwrap();
+            is_not_tested(&missing);
         }
         found
     }

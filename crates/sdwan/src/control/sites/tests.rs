@@ -117,6 +117,7 @@ fn hello(sequence: u32, now: Time) -> Hello {
     let stamp = now.since(Time::ZERO).as_nanos() as u64;
     Hello {
         sequence,
+        count: 1,
         stamp,
         echo: None,
         claim: Claim::Hears,

@@ -59,6 +59,7 @@ fn a_change_of_one_site_leaves_the_entries_of_others_as_they_are() {
     let before: Vec<_> = engine.remotes.iter().map(|remote| Arc::clone(&remote.entry)).collect();
     let hello = Hello {
         sequence: 1,
+        count: 1,
         stamp: 1,
         echo: None,
         claim: hello::Claim::Hears,

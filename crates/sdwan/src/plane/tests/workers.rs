@@ -24,7 +24,7 @@ use crate::plane::frame::{Frame, Part};
 use crate::plane::join::Offload;
 use crate::plane::relay::{self, Passage, Place, Relay};
 use crate::plane::shared::{Clock, Notice, Shared};
-use crate::plane::tunnel::{Owner, Tunnel, TunnelId, UplinkIndex};
+use crate::plane::tunnel::{Once, Owner, Tunnel, TunnelId, UplinkIndex};
 use crate::plane::view::{Relays, View};
 use crate::plane::worker::Worker;
 
@@ -352,4 +352,92 @@ fn what_was_passed_on_within_what_was_passed_on_goes_nowhere_and_is_counted() {
     assert_eq!(far.tunnels[1].tallies.foreign.load(Relaxed), 1);
     assert_eq!((counters.unreadable.load(Relaxed), counters.not_passed.load(Relaxed)), (0, 2));
     assert_eq!((far.taken(0), counters.passed.load(Relaxed)), (vec![], 0));
+}
+
+#[test]
+fn keys_take_over_while_datagrams_are_under_way_and_none_is_lost_or_overtaken() {
+    let mut pair = Pair::new(1, 64);
+    pair.shake(0);
+    let mut numbers = 0..;
+    let mut expected = vec![];
+    for round in 0..5 {
+        let mut give = |pair: &mut Pair| {
+            let number = numbers.next().unwrap();
+            expected.push(number);
+            pair.ends[0].give(0, &datagram(7, number));
+            pair.ends[0].turn(0);
+        };
+        give(&mut pair);
+        assert_eq!(pair.ends[0].wanted(), 0, "round {round}");
+        // That is still under way when its keys have grown old.
+        pair.pass(Duration::from_secs(121));
+        give(&mut pair);
+        assert_eq!(pair.ends[0].wanted(), 1, "round {round}: whoever began sees to new ones");
+        give(&mut pair);
+        assert_eq!(pair.ends[0].wanted(), 0, "round {round}: control knows");
+        pair.shake(0);
+        give(&mut pair);
+        pair.ends[1].turn(0);
+    }
+    let (near, far) = (&pair.ends[0], &pair.ends[1]);
+    assert_eq!(far.taken(0), expected);
+    assert_eq!((far.tunnels[0].tallies.refused.load(Relaxed), near.shared.counters.given_up.load(Relaxed)), (0, 0));
+}
+
+#[test]
+fn a_session_that_is_over_seals_nothing_and_whatever_comes_then_waits_for_the_next_one() {
+    let mut pair = Pair::new(2, 16);
+    pair.shake(0);
+    pair.pass(Duration::from_secs(181));
+    for worker in 0..2 {
+        pair.ends[0].give(worker, &datagram(worker as u16, worker as u8));
+        pair.ends[0].turn(worker);
+    }
+    assert_eq!(pair.ends[0].wanted(), 1, "it is one tunnel's");
+    assert_eq!(pair.ends[0].tunnels[0].tallies.sent.load(Relaxed), 0);
+    pair.shake(0);
+    pair.ends[0].shared.has_keys();
+    (0..2).for_each(|worker| pair.ends[0].turn(worker));
+    (0..2).for_each(|worker| pair.ends[1].turn(worker));
+    let mut taken = [0, 1].map(|worker| pair.ends[1].taken(worker)).concat();
+    taken.sort_unstable();
+    assert_eq!((taken, pair.ends[0].shared.counters.given_up.load(Relaxed)), (vec![0, 1], 0));
+}
+
+#[test]
+fn what_does_not_leave_is_counted_and_control_is_told_once_until_it_has_heard() {
+    let mut pair = Pair::new(1, 16);
+    pair.shake(0);
+    // No uplink has a socket any more.
+    let near = &mut pair.ends[0];
+    near.shared.lines.close();
+    for number in 0..3 {
+        near.give(0, &datagram(7, number));
+        near.turn(0);
+    }
+    let stuck = |end: &End| end.heard.try_iter().filter(|one| matches!(one, Notice::Stuck(TunnelId(1), _))).count();
+    assert_eq!((stuck(near), near.shared.counters.unsent.load(Relaxed)), (1, 3));
+    assert_eq!(near.tunnels[0].tallies.sent.load(Relaxed), 0);
+    near.tunnels[0].done(Once::Stuck);
+    near.give(0, &datagram(7, 3));
+    near.turn(0);
+    assert_eq!(stuck(near), 1);
+}
+
+#[test]
+fn what_comes_by_a_way_that_is_not_a_tunnels_own_is_not_opened() {
+    let mut pair = Pair::new(1, 16);
+    pair.shake(0);
+    pair.shake(1);
+    let now = pair.now();
+    // What is to come by a hub comes straight: whoever captured it uses none of its numbers up.
+    let datagram = pair.ends[0].seal(now, 1, &datagram(7, 1));
+    let way = Way { to: pair.ends[1].socket.local(), from: None, tos: 0, mark: 0 };
+    for _ in 0..2 {
+        assert_eq!(pair.ends[0].socket.send(&way, &datagram, datagram.len()).octets, datagram.len());
+    }
+    pair.ends[1].turn(0);
+    let far = &pair.ends[1];
+    assert_eq!((far.taken(0), far.tunnels[1].tallies.refused.load(Relaxed)), (vec![], 2));
+    assert_eq!((far.shared.counters.elsewhere.load(Relaxed), far.shared.counters.replayed.load(Relaxed)), (2, 0));
 }

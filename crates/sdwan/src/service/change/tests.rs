@@ -1,6 +1,6 @@
 //! Changes that the kernel refuses, at every stage, in namespaces.
 
-use std::net::UdpSocket;
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use outwork_net::testing::{Lab, Namespace};
@@ -200,4 +200,56 @@ fn all_that_a_machine_sends_goes_by_a_tunnel_whose_own_datagrams_go_by_the_uplin
         services[0].end();
         assert!(!rules().contains("51857") && !rules().contains("30000:"), "{}", rules());
     }
+}
+
+/// Somebody far away speaks TCP to an address of a machine whose Internet is behind a peer.
+#[test]
+fn who_asks_a_machine_at_its_uplink_is_answered_by_that_though_all_else_goes_by_a_tunnel_and_by_its_next_address_too() {
+    let lab = Lab::new();
+    let (here, far) = (lab.namespace("here"), lab.namespace("far"));
+    lab.veth((&here, "wan"), (&far, "wan"));
+    here.ip("addr add 192.0.2.1/24 dev wan");
+    here.ip("route add default via 192.0.2.2");
+    far.ip("addr add 192.0.2.2/24 dev wan");
+    far.ip("addr add 198.51.100.9/32 dev lo");
+    far.ip("route replace 192.0.2.0/24 dev wan src 198.51.100.9");
+    let key = PrivateKey::generate(&mut System::default()).unwrap();
+    let settings = read(&format!(
+        "[tunnel]\naddresses = ['10.99.0.1/32']\nworkers = 1\n[[uplink]]\nname = 'wan'\n\
+         [[peer]]\nname = 'other'\npublic_key = '{}'\nallowed_ips = ['0.0.0.0/0']\n",
+        key.public(),
+    ));
+    let dir = tempfile::tempdir().unwrap();
+    let service = here.run(|| Service::start(&settings, dir.path())).unwrap();
+    let listener = here.run(|| TcpListener::bind("0.0.0.0:22")).unwrap();
+    let speaks = |to: &str| {
+        let at = SocketAddr::new(to.parse().unwrap(), 22);
+        far.run(|| TcpStream::connect_timeout(&at, Duration::from_secs(20))).unwrap();
+        let (_, stranger) = listener.accept().unwrap();
+        assert_eq!(stranger.ip().to_string(), "198.51.100.9");
+    };
+    speaks("192.0.2.1");
+    let by = |words: &str| said(&here, "ip", &format!("route get {words}"));
+    assert!(by("198.51.100.9").contains("dev outwork0"), "what it begins itself goes by the tunnel");
+
+    // Its provider gives it another address.
+    let mut seen = 0;
+    service.tend_routes(&mut seen).unwrap();
+    here.ip("addr del 192.0.2.1/24 dev wan");
+    here.ip("addr add 192.0.2.5/24 dev wan");
+    here.ip("route replace default via 192.0.2.2");
+    let tended = || {
+        service.tend_routes(&mut { seen }).unwrap();
+        said(&here, "ip", "rule show").contains("from 192.0.2.5 iif lo lookup main")
+    };
+    wait_for("the new address to be known", || said(&here, "ip", "rule show"), tended);
+    speaks("192.0.2.5");
+    wait_for(
+        "the old one to be forgotten",
+        || said(&here, "ip", "rule show"),
+        || {
+            service.tend_routes(&mut { seen }).unwrap();
+            !said(&here, "ip", "rule show").contains("192.0.2.1 ")
+        },
+    );
 }
