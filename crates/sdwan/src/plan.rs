@@ -13,7 +13,7 @@ use crate::control::{Plan, Wanted};
 use crate::engine::policy::{Matcher, PolicyError};
 use crate::engine::prefix::Prefix;
 use crate::engine::site::{Families, Reach, Site, SiteId, Uplink, UplinkId};
-use crate::engine::{Network, Settings};
+use crate::engine::Network;
 use crate::plane::tunnel::UplinkIndex;
 use policies::Policies;
 
@@ -132,16 +132,7 @@ fn all_sites(settings: &Sdwan, numbers: &mut Numbers) -> sites::Plan {
     }
     let own_site = Site { id: OWN, subnets: prefixes(&settings.subnets), hub: settings.hub, uplinks: here };
     let Policies { classes, applications, policies, rules } = policies::of(settings);
-    let health = &settings.health;
-    let mut engine = Settings::default();
-    engine.liveness.fast = health.fast;
-    engine.liveness.misses = health.misses;
-    engine.liveness.interval = health.interval;
-    engine.liveness.probes = health.probes;
-    engine.liveness.timeout = health.timeout;
-    engine.liveness.trial = health.trial;
-    engine.damp.cooldown = health.cooldown;
-    engine.mtu.most = settings.tunnel.mtu;
+    let engine = settings.health.engine(settings.site.len(), settings.tunnel.mtu);
     let network = Network { own: own_site, sites: others, classes, applications, policies, settings: engine };
     sites::Plan { network, own, remote, names, uplinks, rules }
 }

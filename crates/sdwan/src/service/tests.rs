@@ -277,3 +277,28 @@ fn keys_of_both_sites_take_over_while_datagrams_go_through_and_none_is_lost() {
         assert!(told.iter().zip(keys).all(|(told, key)| told.published.first == Some(*key.public())));
     }
 }
+
+/// Whether a thread that is called so runs on these processors alone; none while there is no such thread.
+fn runs_on(thread: &str, processors: &str) -> Option<bool> {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    // One may end while it is looked at.
+    let read = |path: std::path::PathBuf| std::fs::read_to_string(path).unwrap_or_default();
+    let own = tasks.map(|task| task.path()).find(|task| read(task.join("comm")).trim() == thread)?;
+    let status = read(own.join("status"));
+    Some(status.lines().any(|line| line.split_once(":\t") == Some(("Cpus_allowed_list", processors))))
+}
+
+#[test]
+fn threads_that_carry_packets_stay_on_the_processors_that_are_named() {
+    let lab = Lab::new();
+    let (room, dir) = (lab.namespace("here"), TempDir::new().unwrap());
+    let last = thread::all_processors().unwrap().pop().unwrap();
+    // More threads than any other test has: by the names of the last ones they are told apart.
+    let text = format!("[tunnel]\nworkers = 13\naffinity = \"{last}\"\n[[uplink]]\nname = 'wan'\n");
+    let service = room.run(|| Service::start(&read(&text), dir.path())).unwrap();
+    for thread in ["sdwan-11", "sdwan-12"] {
+        let stays = || runs_on(thread, &last.to_string()) == Some(true);
+        wait_for("threads to stay", || thread.to_owned(), stays);
+    }
+    drop(service);
+}

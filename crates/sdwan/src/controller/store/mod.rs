@@ -16,7 +16,7 @@ mod tables;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use outwork_store::database::maintenance::{give_back, optimize};
 use outwork_store::database::{Database, DatabaseError, DatabaseOptions};
@@ -185,14 +185,21 @@ impl Store {
         }
     }
 
-    /// Rolls up, deletes what is over and gives room back, in slices. Says whether there is more to do.
+    /// Rolls up into spans of this length, if that is wanted, deletes what is over and gives room back, in slices. Says whether there is more to do.
     ///
     /// # Errors
     /// Those of SQLite.
-    pub async fn maintain(&self, now: SystemTime, ends: [(Aged, SystemTime); 3]) -> Result<bool, DatabaseError> {
-        let rolled =
-            self.write(Query::Maintenance, move |connection| retention::roll_up(connection, now, SPANS)).await?;
-        let mut more = rolled.more;
+    pub async fn maintain(
+        &self,
+        now: SystemTime,
+        span: Option<Duration>,
+        ends: [(Aged, SystemTime); 3],
+    ) -> Result<bool, DatabaseError> {
+        let roll_up = move |connection: &mut Connection| match span {
+            Some(span) => retention::roll_up(connection, now, span, SPANS).map(|rolled| rolled.more),
+            None => retention::pass_over(connection, now).map(|()| false),
+        };
+        let mut more = self.write(Query::Maintenance, roll_up).await?;
         for (aged, before) in ends {
             let prune = move |connection: &mut Connection| aged.prune(connection, before, ROWS);
             more |= self.write(Query::Maintenance, prune).await?.more;
