@@ -321,6 +321,8 @@ async fn serve(
             Arc::clone(&history),
             Arc::clone(&hub),
             door.clone(),
+            tunnels.clone(),
+            following.as_ref().map(Following::follower),
         ),
         machine: {
             let current = Arc::clone(&current);

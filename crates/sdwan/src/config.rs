@@ -27,7 +27,7 @@ use outwork_wireguard::{PresharedKey, PublicKey};
 
 use crate::plane::worker::SOCKETS;
 use crate::routing::masked;
-use health::HealthSettings;
+pub use health::HealthSettings;
 use policy::{ApplicationSettings, ClassSettings, PolicySettings};
 use qos::QosSettings;
 
@@ -79,6 +79,8 @@ section! {
         pub report: Duration [restart, range secs(1)..=hours(1)] = secs(10),
         /// Reports that are kept while the controller is not to be reached; beyond it, the oldest go.
         pub backlog: u32 [restart, range 1..=100_000] = 360,
+        /// Memory that these may take; beyond it, the oldest go as well, but for the last one.
+        pub backlog_size: ByteSize [restart, range ByteSize::mib(1)..=ByteSize::gib(16)] = ByteSize::mib(256),
     }
     check follow;
 }

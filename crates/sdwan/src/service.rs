@@ -1,8 +1,10 @@
 //! Devices, sockets, keys and threads: the shell.
 //!
 //! - `change`: another configuration in the place of the one in force, wholly or not at all.
+//! - `memory`: where its memory is.
 
 mod change;
+mod memory;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

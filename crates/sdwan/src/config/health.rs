@@ -47,39 +47,22 @@ section! {
         pub look: Duration [range millis(100)..=mins(10)] = Settings::default().look,
         /// After so long without traffic a site's paths are looked after as those that carry nothing.
         pub quiet: Duration [range secs(1)..=hours(1)] = Settings::default().quiet,
-        /// Paths that go up and down.
-        pub flaps: FlapSettings,
-        /// How it is found out how long packets may be that go by a path.
-        pub mtu: MtuProbes,
+        /// A path that goes up and down is taken after all others. Each failure counts as one, and half of them are forgotten after this time.
+        pub flap_half_life: Duration [range secs(1)..=hours(24)] = DampSettings::default().half_life,
+        /// Failures that make a path one that goes up and down.
+        pub flap_suppress: f64 [range 1.0..=100.0] = 2.5,
+        /// Below how many it is none any more.
+        pub flap_reuse: f64 [range 0.01..=100.0] = 1.0,
+        /// How long packets may be that go by a path is found out (RFC 8899). So many octets each path is trusted with until it shows otherwise.
+        pub mtu_base: u16 [range 576..=9000] = MtuSettings::default().base,
+        /// Between looks whether the longest packets still get through, on paths that carry traffic.
+        pub mtu_confirm: Duration [range millis(50)..=hours(1)] = MtuSettings::default().confirm,
+        /// After so long a path that does not take the longest packets is tried with them again.
+        pub mtu_raise: Duration [range secs(10)..=hours(24)] = MtuSettings::default().raise,
+        /// A length that is lost so often in a row, while short packets get through, is too much.
+        pub mtu_tries: u8 [range 1..=20] = MtuSettings::default().tries,
     }
     check health;
-}
-
-section! {
-    /// Paths that go up and down. Each failure counts as one, by half less with time; a path that has too many is taken after all others until they are few again.
-    pub struct FlapSettings {
-        /// After which time half of what it has failed is forgotten.
-        pub half_life: Duration [range secs(1)..=hours(24)] = DampSettings::default().half_life,
-        /// Failures that make a path one that flaps.
-        pub suppress: f64 [range 1.0..=100.0] = 2.5,
-        /// Below how many it is none any more.
-        pub reuse: f64 [range 0.01..=100.0] = 1.0,
-    }
-    check flaps;
-}
-
-section! {
-    /// How it is found out how long packets may be that go by a path (RFC 8899).
-    pub struct MtuProbes {
-        /// Octets of a packet that each path is trusted with until it shows otherwise.
-        pub base: u16 [range 576..=9000] = MtuSettings::default().base,
-        /// Between looks whether the longest packets still get through, on paths that carry traffic.
-        pub confirm: Duration [range millis(50)..=hours(1)] = MtuSettings::default().confirm,
-        /// After so long a path that does not take the longest packets is tried with them again.
-        pub raise: Duration [range secs(10)..=hours(24)] = MtuSettings::default().raise,
-        /// A length that is lost so often in a row, while short packets get through, is too much.
-        pub tries: u8 [range 1..=20] = MtuSettings::default().tries,
-    }
 }
 
 fn health(health: &HealthSettings, at: &mut At<'_>) {
@@ -90,12 +73,10 @@ fn health(health: &HealthSettings, at: &mut At<'_>) {
         );
         at.fault("proven_after", Fault::new(found).expected("at most sdwan.health.bad_after"));
     }
-}
-
-fn flaps(flaps: &FlapSettings, at: &mut At<'_>) {
-    if flaps.reuse >= flaps.suppress {
-        let found = format!("a path that flaps would be one that does not at once: suppress is {}", flaps.suppress);
-        at.fault("reuse", Fault::new(found).expected("less than sdwan.health.flaps.suppress"));
+    if health.flap_reuse >= health.flap_suppress {
+        let suppress = health.flap_suppress;
+        let found = format!("a path that goes up and down would be one that does not at once: flap_suppress is {suppress}");
+        at.fault("flap_reuse", Fault::new(found).expected("less than sdwan.health.flap_suppress"));
     }
 }
 
@@ -107,7 +88,7 @@ impl HealthSettings {
         let HealthSettings { bad_after, proven_after, good_after, margin, .. } = *self;
         let interval = self.interval.unwrap_or(preset.interval);
         let probes = self.probes.unwrap_or(preset.probes);
-        let MtuProbes { base, confirm, raise, tries } = self.mtu;
+        let HealthSettings { mtu_base: base, mtu_confirm: confirm, mtu_raise: raise, mtu_tries: tries, .. } = *self;
         Settings {
             liveness: LivenessSettings { fast, misses, interval, probes, timeout, jitter_factor, trial },
             mtu: MtuSettings { most, base, confirm, raise, tries, ..MtuSettings::default() },
@@ -116,9 +97,9 @@ impl HealthSettings {
                 cooldown,
                 least: (self.gain.as_secs_f64() * 1e3) as f32,
                 part: self.gain_part as f32,
-                half_life: self.flaps.half_life,
-                suppress: self.flaps.suppress as f32,
-                reuse: self.flaps.reuse as f32,
+                half_life: self.flap_half_life,
+                suppress: self.flap_suppress as f32,
+                reuse: self.flap_reuse as f32,
             },
             look,
             quiet,
@@ -160,8 +141,8 @@ mod tests {
     fn the_engine_gets_each_of_them() {
         let text = "fast = '40ms'\nmisses = 5\njitter_factor = 6\ninterval = '20s'\nprobes = 7\ntimeout = '2s'\ntrial = '3s'\ncooldown = '30s'\n\
                     gain = '25ms'\ngain_part = 0.5\nbad_after = '300ms'\nproven_after = '80ms'\ngood_after = '20s'\nmargin = 0.75\nlook = '2s'\nquiet = '1m'\n\
-                    [flaps]\nhalf_life = '5m'\nsuppress = 4\nreuse = 1.5\n\
-                    [mtu]\nbase = 1300\nconfirm = '4s'\nraise = '1m'\ntries = 2\n";
+                    flap_half_life = '5m'\nflap_suppress = 4\nflap_reuse = 1.5\n\
+                    mtu_base = 1300\nmtu_confirm = '4s'\nmtu_raise = '1m'\nmtu_tries = 2\n";
         let wanted = Settings {
             liveness: LivenessSettings {
                 fast: millis(40),
@@ -197,11 +178,11 @@ mod tests {
     fn what_cannot_be_is_refused_by_its_name_with_what_could_be() {
         for (text, key, expected) in [
             ("proven_after = '300ms'", "proven_after", "at most sdwan.health.bad_after"),
-            ("[flaps]\nreuse = 2.5", "flaps.reuse", "less than sdwan.health.flaps.suppress"),
+            ("flap_reuse = 2.5", "flap_reuse", "less than sdwan.health.flap_suppress"),
             ("gain_part = 1.5", "gain_part", "1"),
             ("margin = 0.0", "margin", "0.1"),
-            ("[flaps]\nsuppress = 0.5", "flaps.suppress", "1"),
-            ("[mtu]\nbase = 500", "mtu.base", "576"),
+            ("flap_suppress = 0.5", "flap_suppress", "1"),
+            ("mtu_base = 500", "mtu_base", "576"),
             ("jitter_factor = 33", "jitter_factor", "32"),
         ] {
             let told = read(text).unwrap_err();

@@ -621,6 +621,19 @@ impl Engine {
         self.table_is_old
     }
 
+    /// Octets that it takes for sites and their paths.
+    pub fn memory(&self) -> usize {
+        let of_site = |remote: &Remote| {
+            remote.paths.capacity() * size_of::<PathId>()
+                + remote.seats.capacity() * size_of::<Seat>()
+                + remote.entry.memory()
+        };
+        self.paths.capacity() * size_of::<Option<Path>>()
+            + self.timers.capacity() * size_of::<Reverse<(Time, Timer)>>()
+            + self.remotes.capacity() * size_of::<Remote>()
+            + self.remotes.iter().map(of_site).sum::<usize>()
+    }
+
     /// Events that found no room.
     pub fn events_lost(&self) -> u64 {
         self.events_lost

@@ -135,7 +135,7 @@ function Peers() {
   const tunnels = createQuery<null, { items: (Tunnel & { key: string })[] }>(
     () => null,
     async (_, signal) => {
-      const { items } = await api.get<{ items: Tunnel[] }>("/sdwan/tunnels", signal);
+      const { items } = await api.get<{ items: Tunnel[] }>("/sdwan/tunnels?to=peers", signal);
       return { items: items.map((tunnel) => ({ ...tunnel, key: `${tunnel.uplink} ${tunnel.public_key}` })) };
     },
     { every: 2_000, key: "key" },

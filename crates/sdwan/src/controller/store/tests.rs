@@ -515,7 +515,7 @@ fn spans_of_another_length_begin_where_those_before_end_and_what_is_passed_over_
     assert_eq!(spans(&connection), [(at(0), 5)]);
     while retention::roll_up(&mut connection, at(1200 + 90), long, 1).unwrap().more {}
     let all = spans(&connection);
-    assert_eq!(all.iter().map(|(_, count)| count).sum::<i64>(), 20, "{all:?}");
+    assert_eq!(all.iter().map(|(_, count)| count).sum::<u32>(), 20, "{all:?}");
     assert!(all.windows(2).all(|two| two[0].0 < two[1].0) && all[1].0 == at(300), "{all:?}");
     // A report that comes late.
     retention::pass_over(&mut connection, at(2400)).unwrap();
