@@ -38,7 +38,7 @@ mod tests {
 
     #[test]
     fn every_part_of_a_service_that_is_joined_to_a_site_takes_some_memory_and_flows_as_much_as_they_may() {
-        let pair = Pair::new("strategy = 'duplicate'\ncopies = 2");
+        let pair = Pair::new("strategy = 'duplicate'");
         pair.send(10);
         let parts: BTreeMap<_, _> = pair.services[1].memory().into_iter().collect();
         for part in ["sdwan_sessions", "sdwan_tunnels", "sdwan_flows", "sdwan_streams", "sdwan_engine"] {
