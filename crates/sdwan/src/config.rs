@@ -1,10 +1,12 @@
 //! What the configuration says, and what is wrong with it.
 //!
 //! - [`health`]: how paths are watched, and when traffic leaves one.
+//! - [`families`]: uplinks that no path can be made of.
 //! - [`policy`]: classes, applications and policies; [`matching`], what they tell flows by.
 //! - [`qos`]: how uplinks are shaped.
 //! - [`network`]: the same as a controller says it of all sites.
 
+pub mod families;
 pub mod health;
 pub mod matching;
 pub mod network;

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use outwork_store::database::maintenance::{give_back, optimize};
 use outwork_store::database::{Database, DatabaseError, DatabaseOptions};
-use outwork_telemetry::{labels, metrics};
+use outwork_telemetry::{Gauge, labels, metrics};
 use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
@@ -56,6 +56,10 @@ metrics! {
     pub struct StoreMetrics, prefix "outwork_sdwan_db" {
         /// Time that the controller's database took for what it was asked to do, waiting apart.
         query_duration: Histogram in seconds by Query => history,
+        /// Connections to the controller's database.
+        connections: Gauge,
+        /// Those at work.
+        connections_active: Gauge => history,
         /// Reports of sites in one transaction.
         report_batch: Histogram,
         /// Reports of sites that were refused, as too many waited.
@@ -123,7 +127,10 @@ impl Store {
     /// When it cannot be opened, or is of a later version.
     pub fn open(options: &DatabaseOptions) -> Result<Store, DatabaseError> {
         let database = Database::open_apart(options, &[tables::MIGRATIONS])?;
-        Ok(Store { database: Arc::new(database), metrics: Arc::default(), waiting: Arc::default() })
+        let metrics = Arc::new(StoreMetrics::default());
+        // One writes.
+        metrics.connections.set(1 + options.readers as i64);
+        Ok(Store { database: Arc::new(database), metrics, waiting: Arc::default() })
     }
 
     /// What it measures, to be registered.
@@ -275,9 +282,27 @@ async fn write(database: Arc<Database>, waiting: Arc<Mutex<Queue>>, metrics: Arc
     }
 }
 
+/// A connection at work, until this is dropped.
+struct Active<'a>(&'a Gauge);
+
+impl<'a> Active<'a> {
+    fn new(active: &'a Gauge) -> Self {
+        active.inc();
+        Self(active)
+    }
+}
+
+impl Drop for Active<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 fn timed<T>(metrics: &StoreMetrics, query: Query, work: impl FnOnce() -> T) -> T {
     let begun = Instant::now();
+    let active = Active::new(&metrics.connections_active);
     let done = work();
+    drop(active);
     metrics.query_duration.of(query).record(begun.elapsed());
     done
 }

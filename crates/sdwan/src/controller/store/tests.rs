@@ -498,6 +498,18 @@ fn what_a_site_says_late_of_the_time_that_it_was_cut_off_is_rolled_up_all_the_sa
 }
 
 #[test]
+fn connections_to_the_database_are_counted_while_they_work() {
+    let dir = TempDir::new().unwrap();
+    let options = DatabaseOptions { readers: 3, ..DatabaseOptions::new(dir.path().join("sdwan.db")) };
+    let store = Store::open(&options).unwrap();
+    let metrics = Arc::clone(store.metrics());
+    assert_eq!((metrics.connections.get(), metrics.connections_active.get()), (4, 0));
+    let within = Arc::clone(&metrics);
+    let active = run(store.read(Query::History, move |_| Ok(within.connections_active.get()))).unwrap();
+    assert_eq!((active, metrics.connections_active.get()), (1, 0));
+}
+
+#[test]
 fn spans_of_another_length_begin_where_those_before_end_and_what_is_passed_over_is_none() {
     let (_dir, mut connection) = open();
     site(&mut connection, "north");
