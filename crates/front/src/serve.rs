@@ -347,7 +347,9 @@ impl Activity {
     /// How long it has had nothing to do since its last request.
     fn quiet(&self) -> Duration {
         match self.under_way.load(Relaxed) {
-            0 if self.spoken.load(Relaxed) => Duration::from_millis(self.millis().saturating_sub(self.ended.load(Relaxed))),
+            0 if self.spoken.load(Relaxed) => {
+                Duration::from_millis(self.millis().saturating_sub(self.ended.load(Relaxed)))
+            }
             _ => Duration::ZERO,
         }
     }
@@ -373,7 +375,10 @@ impl hyper::body::Body for Content {
     type Data = Bytes;
     type Error = axum::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         Pin::new(&mut self.content).poll_frame(context)
     }
 

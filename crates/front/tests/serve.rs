@@ -145,7 +145,9 @@ fn a_connection_that_says_nothing_is_closed() {
 fn an_answer_that_does_not_begin_in_time_is_a_problem_and_the_connection_goes_on() {
     let running = start_with(None, Limits { request_timeout: Duration::from_millis(50), ..LIMITS });
     let mut stream = TcpStream::connect(running.address).unwrap();
-    stream.write_all(b"GET /never HTTP/1.1\r\nhost: x\r\n\r\nGET /peer HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    stream
+        .write_all(b"GET /never HTTP/1.1\r\nhost: x\r\n\r\nGET /peer HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .unwrap();
     let answers = rest(stream);
     assert!(answers.starts_with("HTTP/1.1 503 ") && answers.contains("admin.request_timeout"), "{answers}");
     assert!(answers.contains("HTTP/1.1 200 "), "{answers}");

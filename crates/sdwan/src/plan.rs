@@ -10,10 +10,10 @@ use outwork_front::filter::Network as Net;
 use crate::config::{CarrierKind, FarUplink, PeerSettings, Sdwan, SiteSettings, Uplink as OwnUplink};
 use crate::control::sites::{self, Remote};
 use crate::control::{Plan, Wanted};
+use crate::engine::Network;
 use crate::engine::policy::{Matcher, PolicyError};
 use crate::engine::prefix::Prefix;
 use crate::engine::site::{Families, Reach, Site, SiteId, Uplink, UplinkId};
-use crate::engine::Network;
 use crate::plane::tunnel::UplinkIndex;
 use policies::Policies;
 
@@ -155,6 +155,28 @@ mod tests {
         let text = format!("[[uplink]]\nname = 'wan'\n{}", sites.concat());
         let settings = load::<Sdwan>(Sources { file: Some(("outwork.toml".into(), text)), ..Sources::default() });
         Plan::of(&settings.unwrap().value, numbers).sites.unwrap()
+    }
+
+    #[test]
+    fn the_engine_is_told_how_paths_are_watched_where_there_are_as_many_sites() {
+        let sites = |count: u16| -> Vec<String> {
+            let key = |number: u16| {
+                let [high, low] = number.to_be_bytes();
+                outwork_wireguard::PublicKey(std::array::from_fn(|at| [high, low][at % 2]))
+            };
+            let site = |number| {
+                format!("[[site]]\nname = 's{number}'\n[[site.uplink]]\nname = 'a'\npublic_key = '{}'\n", key(number))
+            };
+            (1..=count).map(site).collect()
+        };
+        let settings = |sites: &[String]| plan(&mut Numbers::default(), sites).network.settings;
+        assert_eq!(settings(&sites(2)), crate::engine::Settings::default());
+        let many = settings(&sites(501)).liveness;
+        assert_eq!((many.interval.as_secs(), many.probes), (15, 3));
+        let mut with = vec!["[health]\ngain = '50ms'\n[tunnel]\nmtu = 1300\n".to_owned()];
+        with.extend(sites(1));
+        let said = settings(&with);
+        assert_eq!((said.damp.least, said.mtu.most), (50.0, 1300));
     }
 
     #[test]

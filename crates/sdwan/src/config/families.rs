@@ -30,7 +30,8 @@ pub fn apart(sdwan: &Sdwan) -> Vec<(String, Fault)> {
     }
     let alone = own().filter(|(_, own)| !far().any(|(_, far)| meet(own, far))).map(|(place, own)| {
         let family = family(own.listen.iter().all(SocketAddr::is_ipv4));
-        let found = format!("{} speaks {family} alone, and no uplink of another site does: no path goes by it", own.name);
+        let found =
+            format!("{} speaks {family} alone, and no uplink of another site does: no path goes by it", own.name);
         let help = "listen for the other family as well: [\"0.0.0.0:51820\", \"[::]:51820\"]";
         (format!("sdwan.uplink[{place}].listen"), Fault::new(found).help(help))
     });
@@ -38,8 +39,10 @@ pub fn apart(sdwan: &Sdwan) -> Vec<(String, Fault)> {
     let unreached = unreached.filter_map(|((site, place), far)| {
         let endpoint = far.endpoint?;
         let (of, family) = (&sdwan.site.get(site)?.name, family(endpoint.is_ipv4()));
-        let found =
-            format!("{of}/{} is at {endpoint}, and no uplink of this site speaks {family}: no path goes there", far.name);
+        let found = format!(
+            "{of}/{} is at {endpoint}, and no uplink of this site speaks {family}: no path goes there",
+            far.name
+        );
         let help = format!("have an uplink listen at {} as well", if endpoint.is_ipv4() { "0.0.0.0" } else { "[::]" });
         Some((format!("sdwan.site[{site}].uplink[{place}].endpoint"), Fault::new(found).help(help)))
     });

@@ -75,7 +75,8 @@ fn health(health: &HealthSettings, at: &mut At<'_>) {
     }
     if health.flap_reuse >= health.flap_suppress {
         let suppress = health.flap_suppress;
-        let found = format!("a path that goes up and down would be one that does not at once: flap_suppress is {suppress}");
+        let found =
+            format!("a path that goes up and down would be one that does not at once: flap_suppress is {suppress}");
         at.fault("flap_reuse", Fault::new(found).expected("less than sdwan.health.flap_suppress"));
     }
 }

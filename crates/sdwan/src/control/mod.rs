@@ -317,7 +317,7 @@ impl Control {
                     path: None,
                     tunnel: Arc::clone(&joined.tunnel),
                 };
-                let keys = |tunnel| self.keys_of_paths.get(&tunnel).map(|at| now.since(*at));
+                let keys = |tunnel: TunnelId| self.keys_of_paths.get(&tunnel).map(|at| now.since(*at));
                 let of_paths = self.sites.iter().flat_map(|sites| told::tunnels(sites, keys));
                 // As above.
                 let _ = to.send(self.joined.values().map(told).chain(of_paths).collect());

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use outwork_engine::Time;
 
+use super::Told;
 use super::events::Happened;
 use super::sites::Sites;
-use super::Told;
 use crate::engine::Event;
 use crate::engine::liveness::State;
 use crate::engine::prefix::Prefix;

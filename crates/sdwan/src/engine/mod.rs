@@ -7,7 +7,7 @@
 //! - [`damp`]: when traffic changes its path, and why.
 //! - [`table`]: where flows go, as workers read it; [`flow`], what keeps them there.
 //! - `doubt`: how silence is judged where other paths, and our own lateness, say something about it.
-//! - `decide`: how all of this becomes a table.
+//! - `decide`: how all of this becomes a table. `memory`: what it takes.
 //! - [`world`]: many of these in one process, for simulations.
 //!
 //! Absent on purpose: clocks, sockets, threads, keys. A hello is only handed in when the tunnel has found it authentic.
@@ -20,6 +20,7 @@ mod doubt;
 pub mod flow;
 pub mod hello;
 pub mod liveness;
+mod memory;
 pub mod mtu;
 pub mod policy;
 pub mod prefix;
@@ -619,19 +620,6 @@ impl Engine {
     /// Whether there is to be a new table.
     pub fn owes_table(&self) -> bool {
         self.table_is_old
-    }
-
-    /// Octets that it takes for sites and their paths.
-    pub fn memory(&self) -> usize {
-        let of_site = |remote: &Remote| {
-            remote.paths.capacity() * size_of::<PathId>()
-                + remote.seats.capacity() * size_of::<Seat>()
-                + remote.entry.memory()
-        };
-        self.paths.capacity() * size_of::<Option<Path>>()
-            + self.timers.capacity() * size_of::<Reverse<(Time, Timer)>>()
-            + self.remotes.capacity() * size_of::<Remote>()
-            + self.remotes.iter().map(of_site).sum::<usize>()
     }
 
     /// Events that found no room.

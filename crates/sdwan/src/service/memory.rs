@@ -1,6 +1,5 @@
 //! Where the memory of tunnels is, about: what grows with sites, paths, sessions and flows, and not what little there is of each process.
 
-use std::mem::size_of;
 use std::sync::atomic::Ordering::Relaxed;
 
 use outwork_wireguard::session::{Opener, Sealer};
@@ -22,7 +21,10 @@ fn parts(shared: &Shared) -> Vec<(&'static str, usize)> {
     let paths = shared.gauges.load().len();
     let sums = SUMS.saturating_sub(shared.sums.left());
     vec![
-        ("sdwan_sessions", shared.sessions.memory() + shared.sessions.used() * (size_of::<Opener>() + size_of::<Sealer>())),
+        (
+            "sdwan_sessions",
+            shared.sessions.memory() + shared.sessions.used() * (size_of::<Opener>() + size_of::<Sealer>()),
+        ),
         ("sdwan_tunnels", tunnels * size_of::<Tunnel>() + paths * size_of::<Gauge>()),
         ("sdwan_flows", shared.flows.memory()),
         ("sdwan_streams", shared.twice.memory() + shared.groups.memory() + sums),

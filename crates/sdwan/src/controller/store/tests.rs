@@ -518,7 +518,6 @@ fn spans_of_another_length_begin_where_those_before_end_and_what_is_passed_over_
         let spans = health::spans(connection, 1, (at(0), at(9000)), 99).unwrap();
         spans.iter().map(|span| (span.at, span.count)).collect::<Vec<_>>()
     };
-    // The hour begins at no multiple of ten minutes in `at`.
     for seconds in (0..3000).step_by(60) {
         keep(&mut connection, "north", &report_of(seconds), at(seconds));
     }
@@ -529,13 +528,17 @@ fn spans_of_another_length_begin_where_those_before_end_and_what_is_passed_over_
     let all = spans(&connection);
     assert_eq!(all.iter().map(|(_, count)| count).sum::<u32>(), 20, "{all:?}");
     assert!(all.windows(2).all(|two| two[0].0 < two[1].0) && all[1].0 == at(300), "{all:?}");
-    // A report that comes late.
+    // Another site says late how it was.
     retention::pass_over(&mut connection, at(2400)).unwrap();
-    keep(&mut connection, "north", &report_of(2390), at(2401));
+    site(&mut connection, "east");
+    keep(&mut connection, "east", &report_of(2390), at(2401));
     assert_eq!(count(&connection, "late_spans"), 1);
     retention::pass_over(&mut connection, at(2400)).unwrap();
     assert_eq!((count(&connection, "late_spans"), spans(&connection).len()), (0, all.len()));
-    assert!(Aged::Reports.prune(&connection, at(2400), 1000).unwrap().done > 0, "what is not to be rolled up waits for nothing");
+    assert!(
+        Aged::Reports.prune(&connection, at(2400), 1000).unwrap().done > 0,
+        "what is not to be rolled up waits for nothing"
+    );
     assert_eq!(health::history(&connection, 1, (at(0), at(9000)), 99).unwrap().len(), 10);
 }
 
