@@ -119,6 +119,8 @@ pub struct Admin {
     pub access: Arc<Access>,
     /// Whether `/metrics` needs no token: see [`AdminSettings::metrics_are_public`](crate::AdminSettings::metrics_are_public).
     pub metrics_public: bool,
+    /// Whether there is `/metrics`.
+    pub metrics: bool,
     /// How the store of the services is.
     pub store: Box<dyn Fn() -> StoreStatus + Send + Sync>,
     /// Every listener of every service.

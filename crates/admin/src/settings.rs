@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use outwork_config::{Affinity, At, ByteSize, Fault, days, secs, section};
+use outwork_config::{Affinity, At, ByteSize, Fault, days, hours, mins, secs, section};
 use outwork_front::{Limits, TlsFiles};
 
 section! {
@@ -16,12 +16,20 @@ section! {
         pub tls: Option<AdminTls> [restart],
         /// Whether `/metrics` needs no token; unset, it needs none where every listener is loopback.
         pub metrics_public: Option<bool> [restart],
+        /// Whether there is `/metrics`, for Prometheus. What is measured is shown in the dashboard either way.
+        pub metrics: bool [restart] = true,
+        /// Threads that serve it, and the sites of a controller; unset, 2, and for a controller as many as `controller.size` has: 2, 4, 8 or 16.
+        pub workers: Option<u16> [restart, range 1..=256],
         /// Processors that its threads stay on, such as "0-3", and what they begin, such as the load of benchmarks; `true`: each on one of its own.
         pub affinity: Affinity [restart] = Affinity::Anywhere,
         /// Connections open at once.
         pub max_connections: u32 [restart, range 1..=65_535] = 512,
-        /// From the connection to the end of the first request's head, and for each later head.
+        /// From the connection to the end of the first request's head, and for each later head, once `keep_alive` is over.
         pub header_timeout: Duration [restart, range secs(1)..=secs(300)] = secs(10),
+        /// How long a connection may wait for its next request.
+        pub keep_alive: Duration [restart, range secs(1)..=hours(1)] = secs(75),
+        /// How long a request may take until its answer begins. A profile of the processor takes as long as it is asked for, five minutes at most.
+        pub request_timeout: Duration [restart, range secs(1)..=hours(1)] = mins(10),
         /// The largest request body.
         pub max_body: ByteSize [restart, range ByteSize::kib(1)..=ByteSize::mib(256)] = ByteSize::mib(4),
         /// How long requests under way may take to end when Outwork stops.
@@ -81,9 +89,16 @@ impl AdminSettings {
         Limits {
             connections: self.max_connections as usize,
             header_timeout: self.header_timeout,
+            keep_alive: self.keep_alive,
+            request_timeout: self.request_timeout,
             body_bytes: self.max_body.as_usize(),
             drain: self.drain,
         }
+    }
+
+    /// How many threads serve it; where nobody has said, `usual`.
+    pub fn threads(&self, usual: u16) -> usize {
+        usize::from(self.workers.unwrap_or(usual))
     }
 
     /// The certificate's files.
@@ -96,6 +111,34 @@ impl AdminSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_listeners_allow_is_what_the_file_says() {
+        let settings = AdminSettings {
+            max_connections: 7,
+            header_timeout: secs(3),
+            keep_alive: secs(4),
+            request_timeout: secs(5),
+            max_body: ByteSize::kib(6),
+            drain: secs(8),
+            ..AdminSettings::default()
+        };
+        let limits = Limits {
+            connections: 7,
+            header_timeout: secs(3),
+            keep_alive: secs(4),
+            request_timeout: secs(5),
+            body_bytes: 6 << 10,
+            drain: secs(8),
+        };
+        assert_eq!(settings.limits(), limits);
+    }
+
+    #[test]
+    fn there_are_as_many_threads_as_is_said_or_else_as_are_usual() {
+        let of = |workers| AdminSettings { workers, ..AdminSettings::default() }.threads(2);
+        assert_eq!((of(None), of(Some(1)), of(Some(16))), (2, 1, 16));
+    }
 
     #[test]
     fn who_listens_beyond_loopback_without_tls_is_warned() {

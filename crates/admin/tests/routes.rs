@@ -70,6 +70,9 @@ fn metrics_are_open_on_loopback_and_need_a_token_elsewhere() {
     assert_eq!(closed.send("GET", "/metrics", &[], None).status, 401);
     let viewer = closed.token("scraper", Role::Viewer);
     assert_eq!(closed.ask("GET", "/metrics", &viewer, None).status, 200);
+    let off = Site::with(AdminSettings { metrics: false, ..AdminSettings::default() });
+    let answer = off.send("GET", "/metrics", &[], None);
+    assert!(answer.status == 404 && answer.text.contains("admin.metrics is off"), "{}", answer.text);
     let public = AdminSettings { listen: vec!["192.0.2.1:8067".parse().unwrap()], ..AdminSettings::default() };
     assert!(!public.metrics_are_public());
 }

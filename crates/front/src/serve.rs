@@ -3,14 +3,18 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::AsFd;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::DefaultBodyLimit;
-use hyper::body::Incoming;
+use axum::response::IntoResponse;
+use bytes::Bytes;
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -21,6 +25,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::api::Problem;
 use crate::door::Handed;
 use crate::door::episode::Episode;
 use crate::metrics::{FrontMetrics, Refusal, StatusClass};
@@ -40,8 +45,12 @@ pub struct Binding {
 pub struct Limits {
     /// Connections open at once, over all listeners.
     pub connections: usize,
-    /// From the connection to the end of the first head, and for every later head.
+    /// From the connection to the end of the first head; for a later one, from the end of `keep_alive` on.
     pub header_timeout: Duration,
+    /// How long a connection may wait for its next request.
+    pub keep_alive: Duration,
+    /// How long a request may take until its answer begins.
+    pub request_timeout: Duration,
     /// Bytes of a request body.
     pub body_bytes: usize,
     /// How long requests under way may take to end when the server stops.
@@ -237,15 +246,18 @@ impl Connections {
     }
 
     async fn http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(mut self, stream: S, peer: Peer) {
-        let spoken = Arc::new(AtomicBool::new(false));
+        let Limits { header_timeout, keep_alive, request_timeout, .. } = self.limits;
+        let activity = Arc::new(Activity::new());
         let service = Requests {
             router: TowerToHyperService::new(self.router),
             metrics: self.metrics.clone(),
             peer,
-            spoken: spoken.clone(),
+            activity: activity.clone(),
+            patience: request_timeout,
         };
         let mut builder = Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(self.limits.header_timeout);
+        // It begins with the end of the request before.
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(keep_alive + header_timeout);
         builder
             .http2()
             .timer(TokioTimer::new())
@@ -255,17 +267,26 @@ impl Connections {
         let connection = builder.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);
         // Telling HTTP/1.1 from HTTP/2 waits for bytes without a limit of its own, so the first head has this one.
-        let first_head = tokio::time::sleep(self.limits.header_timeout);
-        tokio::pin!(first_head);
+        let (first_head, idle) = (tokio::time::sleep(header_timeout), tokio::time::sleep(keep_alive));
+        tokio::pin!(first_head, idle);
         let (mut waiting, mut stopping) = (true, false);
         let ended = loop {
             tokio::select! {
                 ended = &mut connection => break ended,
                 () = &mut first_head, if waiting => {
                     waiting = false;
-                    if !spoken.load(Relaxed) {
+                    if !activity.spoken.load(Relaxed) {
                         self.metrics.connections_refused.of(Refusal::Silent).inc();
                         return;
+                    }
+                }
+                () = &mut idle, if !stopping => {
+                    let quiet = activity.quiet();
+                    if quiet >= keep_alive {
+                        stopping = true;
+                        connection.as_mut().graceful_shutdown();
+                    } else {
+                        idle.as_mut().reset(tokio::time::Instant::now() + (keep_alive - quiet));
                     }
                 }
                 _ = self.stopped.wait_for(|stopped| *stopped), if !stopping => {
@@ -292,30 +313,113 @@ impl Drop for Seat {
     }
 }
 
+/// What a connection has been doing.
+struct Activity {
+    begun: Instant,
+    /// Whether there was a request.
+    spoken: AtomicBool,
+    /// Requests whose answers are not through.
+    under_way: AtomicUsize,
+    /// When the last of them was, in milliseconds.
+    ended: AtomicU64,
+}
+
+impl Activity {
+    fn new() -> Self {
+        Self {
+            begun: Instant::now(),
+            spoken: AtomicBool::new(false),
+            under_way: AtomicUsize::new(0),
+            ended: AtomicU64::new(0),
+        }
+    }
+
+    fn begin(self: &Arc<Self>) -> UnderWay {
+        self.spoken.store(true, Relaxed);
+        self.under_way.fetch_add(1, Relaxed);
+        UnderWay(Arc::clone(self))
+    }
+
+    fn millis(&self) -> u64 {
+        self.begun.elapsed().as_millis() as u64
+    }
+
+    /// How long it has had nothing to do since its last request.
+    fn quiet(&self) -> Duration {
+        match self.under_way.load(Relaxed) {
+            0 if self.spoken.load(Relaxed) => {
+                Duration::from_millis(self.millis().saturating_sub(self.ended.load(Relaxed)))
+            }
+            _ => Duration::ZERO,
+        }
+    }
+}
+
+/// A request that is under way, until this is dropped.
+struct UnderWay(Arc<Activity>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.ended.store(self.0.millis(), Relaxed);
+        self.0.under_way.fetch_sub(1, Relaxed);
+    }
+}
+
+/// The content of an answer, with which its request ends.
+struct Content {
+    content: Body,
+    _request: UnderWay,
+}
+
+impl hyper::body::Body for Content {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.content).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.content.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.content.size_hint()
+    }
+}
+
 /// Passes a connection's requests to the router with their [`Peer`], and measures the answers.
 struct Requests {
     router: TowerToHyperService<Router>,
     metrics: Arc<FrontMetrics>,
     peer: Peer,
-    spoken: Arc<AtomicBool>,
+    activity: Arc<Activity>,
+    /// How long an answer may take to begin.
+    patience: Duration,
 }
 
 impl Service<http::Request<Incoming>> for Requests {
-    type Response = http::Response<Body>;
+    type Response = http::Response<Content>;
     type Error = std::convert::Infallible;
     type Future = futures_util::future::BoxFuture<'static, Result<Self::Response, Self::Error>>;
 
     fn call(&self, request: http::Request<Incoming>) -> Self::Future {
         let started = Instant::now();
-        self.spoken.store(true, Relaxed);
+        let (under_way, patience) = (self.activity.begin(), self.patience);
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(self.peer);
         let (metrics, answer) = (self.metrics.clone(), self.router.call(request));
         Box::pin(async move {
-            let response = answer.await?;
+            let response = match timeout(patience, answer).await {
+                Ok(answer) => answer?,
+                Err(_) => Problem::unavailable("the answer takes longer than admin.request_timeout").into_response(),
+            };
             metrics.request_time.record(started.elapsed());
             metrics.requests.of(StatusClass::from(response.status())).inc();
-            Ok(response)
+            Ok(response.map(|content| Content { content, _request: under_way }))
         })
     }
 }

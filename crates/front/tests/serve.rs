@@ -41,11 +41,17 @@ struct Running {
 const LIMITS: Limits = Limits {
     connections: 4,
     header_timeout: Duration::from_millis(300),
+    keep_alive: Duration::from_secs(20),
+    request_timeout: Duration::from_secs(20),
     body_bytes: 1000,
     drain: Duration::from_secs(10),
 };
 
 fn start(tls: Option<Arc<Tls>>) -> Running {
+    start_with(tls, LIMITS)
+}
+
+fn start_with(tls: Option<Arc<Tls>>, limits: Limits) -> Running {
     let router = Router::new()
         .route("/peer", get(|Extension(peer): Extension<Peer>| async move { format!("{} {}", peer.address, peer.tls) }))
         .route(
@@ -63,11 +69,12 @@ fn start(tls: Option<Arc<Tls>>) -> Running {
                 "done"
             }),
         )
+        .route("/never", get(std::future::pending::<&str>))
         .route("/json", post(|Json(body): Json<Body>| async move { body.inner.count.to_string() }));
     let metrics = Arc::new(FrontMetrics::default());
     let runtime = Runtime::new().unwrap();
     let binding = Binding { address: "127.0.0.1:0".parse().unwrap(), tls };
-    let server = runtime.block_on(Server::bind(vec![binding], LIMITS, metrics.clone())).unwrap();
+    let server = runtime.block_on(Server::bind(vec![binding], limits, metrics.clone())).unwrap();
     let address = server.addresses()[0].0;
     let (stop, stopped) = oneshot::channel();
     let served = runtime.spawn(server.run(router, async move {
@@ -132,6 +139,36 @@ fn a_connection_that_says_nothing_is_closed() {
     let mut half = TcpStream::connect(running.address).unwrap();
     half.write_all(b"GET / HTTP/1.1\r\nhost: ").unwrap();
     rest(half);
+}
+
+#[test]
+fn an_answer_that_does_not_begin_in_time_is_a_problem_and_the_connection_goes_on() {
+    let running = start_with(None, Limits { request_timeout: Duration::from_millis(50), ..LIMITS });
+    let mut stream = TcpStream::connect(running.address).unwrap();
+    stream
+        .write_all(b"GET /never HTTP/1.1\r\nhost: x\r\n\r\nGET /peer HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .unwrap();
+    let answers = rest(stream);
+    assert!(answers.starts_with("HTTP/1.1 503 ") && answers.contains("admin.request_timeout"), "{answers}");
+    assert!(answers.contains("HTTP/1.1 200 "), "{answers}");
+}
+
+#[test]
+fn a_connection_waits_for_its_next_request_longer_than_for_a_head_and_no_longer_than_it_may() {
+    let patient = start(None);
+    let mut stream = TcpStream::connect(patient.address).unwrap();
+    stream.write_all(b"GET /peer HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    let mut first = [0; 12];
+    stream.read_exact(&mut first).unwrap();
+    // Much longer than a first head may take.
+    std::thread::sleep(LIMITS.header_timeout * 3);
+    stream.write_all(b"GET /peer HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    assert!(rest(stream).contains("HTTP/1.1 200 "));
+    let hasty = start_with(None, Limits { keep_alive: Duration::from_millis(50), ..LIMITS });
+    let mut stream = TcpStream::connect(hasty.address).unwrap();
+    stream.write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    // An answer that is made for longer than that is no waiting.
+    assert!(rest(stream).ends_with("done"));
 }
 
 #[test]

@@ -127,7 +127,7 @@ fn start(global: &crate::cli::Global, takeover: Option<&Takeover>) -> anyhow::Re
     let lock = takeover.is_none().then(|| lock(&loaded)).transpose()?;
     // Services run on threads of their own; this runtime is for the admin API.
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(admin_threads(&settings))
         .thread_name("admin")
         .on_thread_start(stay(&settings.admin.affinity))
         .enable_all()
@@ -136,6 +136,15 @@ fn start(global: &crate::cli::Global, takeover: Option<&Takeover>) -> anyhow::Re
     let outcome = runtime.block_on(serve(global.clone(), loaded, logs, takeover, lock));
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome
+}
+
+/// Threads of the admin API, which those of a controller's sites are as well.
+const ADMIN_THREADS: u16 = 2;
+
+/// So many threads serve the admin API, and the sites of a controller.
+fn admin_threads(settings: &Settings) -> usize {
+    let controls = settings.controller.is_on();
+    settings.admin.threads(if controls { settings.controller.size.preset().threads } else { ADMIN_THREADS })
 }
 
 /// Keeps threads of the admin API where they are to be. They come and go, and are no workers with a processor's work each: those that are named
@@ -289,6 +298,7 @@ async fn serve(
         database: Arc::clone(&database),
         access: Access::with_local(Arc::clone(&database), front, &local),
         metrics_public: settings.admin.metrics_are_public(),
+        metrics: settings.admin.metrics,
         store: dhcp::store_status(dhcp.as_ref(), &settings),
         listeners: dhcp::listeners(dhcp.as_ref(), door.clone(), Arc::clone(&proxy.layer4), addresses),
         config: {
@@ -311,6 +321,8 @@ async fn serve(
             Arc::clone(&history),
             Arc::clone(&hub),
             door.clone(),
+            tunnels.clone(),
+            following.as_ref().map(Following::follower),
         ),
         machine: {
             let current = Arc::clone(&current);
@@ -628,6 +640,19 @@ mod tests {
     use outwork_net::interface::Address;
 
     use super::*;
+
+    #[test]
+    fn a_controller_has_threads_for_its_sites_unless_their_number_is_said() {
+        let threads = |text: &str| {
+            let file = Some(("outwork.toml".into(), text.to_owned()));
+            let sources = outwork_config::Sources { file, ..outwork_config::Sources::default() };
+            let loaded = outwork_config::load::<Settings>(sources).map_err(|faults| faults.render(false)).unwrap();
+            admin_threads(&loaded.value)
+        };
+        let controller = "[controller]\nlisten = ['127.0.0.1:8068']\nsize = '500-2000'\n";
+        assert_eq!((threads(""), threads(controller)), (2, 8));
+        assert_eq!(threads(&format!("[admin]\nworkers = 3\n{controller}")), 3);
+    }
 
     #[test]
     fn a_listener_on_every_address_is_shown_at_one_that_a_browser_can_use() {

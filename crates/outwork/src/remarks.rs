@@ -170,6 +170,7 @@ pub(crate) fn of_things(settings: &Settings) -> Vec<(String, Fault)> {
     remarks.extend(of_queries(settings));
     remarks.extend(acceleration::of_kernel(settings));
     remarks.extend(tunnels::of_routes(settings));
+    remarks.extend(tunnels::of_families(settings));
     remarks
 }
 

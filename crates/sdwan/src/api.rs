@@ -22,7 +22,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::control::Told;
-use crate::control::told::{EventTold, PathTold, Paths, SiteTold};
+use crate::control::told::{EventTold, PathOf, PathTold, Paths, SiteTold};
 use crate::controller::Controller;
 use crate::follower::Follower;
 use crate::kernel::Carried;
@@ -114,11 +114,47 @@ pub struct UplinkList {
     next: Option<String>,
 }
 
+/// To whom tunnels lead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum TunnelsTo {
+    /// To whoever speaks WireGuard and is no site of ours.
+    Peers,
+    /// To sites.
+    Sites,
+}
+
+/// Which tunnels, and which part of them.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct TunnelQuery {
+    /// Those to `peers` or to `sites` alone.
+    to: Option<TunnelsTo>,
+    /// `next` of the part before; absent for the first one.
+    after: Option<String>,
+    /// How many, 999 at most; all of them when absent.
+    limit: Option<usize>,
+}
+
+/// The path that a tunnel is.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TunnelPath {
+    /// Its number.
+    id: u32,
+    /// The uplink of theirs.
+    remote_uplink: String,
+    /// The hub that passes it on; none where it goes straight.
+    via: Option<String>,
+}
+
 /// A tunnel.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TunnelView {
-    /// Whom it leads to.
+    /// Whom it leads to: a peer, or a site.
     peer: String,
+    /// The path that it is; none where it leads to a peer.
+    path: Option<TunnelPath>,
     /// The uplink of ours.
     uplink: String,
     /// Who carries it: `process`, or `kernel`, which counts nothing of what it refuses.
@@ -127,7 +163,7 @@ pub struct TunnelView {
     public_key: String,
     /// Where it is; none as long as nobody knows.
     endpoint: Option<String>,
-    /// The networks behind it.
+    /// The networks behind it; none of a site, which says itself what they are.
     networks: Vec<String>,
     /// Seconds since its keys were made; none without a session.
     keys_age_seconds: Option<f64>,
@@ -271,20 +307,22 @@ async fn uplinks(
     Ok(Json(UplinkList { items, next }))
 }
 
-/// The tunnels of this site, and how they are.
-#[utoipa::path(get, path = "/tunnels", tag = "sdwan", params(PartQuery),
+/// The tunnels of this site, and how they are: those to peers, and those to sites, of which each is a path.
+#[utoipa::path(get, path = "/tunnels", tag = "sdwan", params(TunnelQuery),
     responses((status = 200, body = TunnelList), (status = 400, body = Problem), (status = 401, body = Problem)))]
 async fn tunnels(
     _: Viewer,
     State(service): State<Arc<Service>>,
-    Query(query): Query<PartQuery>,
+    Query(TunnelQuery { to, after, limit }): Query<TunnelQuery>,
 ) -> Result<Json<TunnelList>, Problem> {
+    let query = PartQuery { after, limit };
     let asked = Arc::clone(&service);
     let all = tokio::task::spawn_blocking(move || (asked.tell(), asked.carried())).await.map_err(Problem::internal)?;
     let (told, carried) = (all.0.map_err(Problem::internal)?, all.1.map_err(Problem::internal)?);
     let uplink = |place: usize| service.uplinks().get(place).map(|uplink| uplink.name.clone()).unwrap_or_default();
     let of_kernel = |told: &Carried| TunnelView {
         peer: told.name.clone(),
+        path: None,
         uplink: uplink(told.place),
         carrier: "kernel",
         public_key: told.remote.to_string(),
@@ -301,6 +339,7 @@ async fn tunnels(
         let tallies = &told.tunnel.tallies;
         TunnelView {
             peer: told.name.clone(),
+            path: told.path.clone().map(|PathOf { id, remote, via }| TunnelPath { id, remote_uplink: remote, via }),
             uplink: uplink(usize::from(told.uplink.0)),
             carrier: "process",
             public_key: told.remote.to_string(),
@@ -314,7 +353,9 @@ async fn tunnels(
             foreign: tallies.foreign.load(Relaxed),
         }
     };
-    let all = told.iter().map(view).chain(carried.iter().map(of_kernel));
+    let of_whom = |told: &&Told| to.is_none_or(|to| (to == TunnelsTo::Sites) == told.path.is_some());
+    let of_kernel = carried.iter().filter(|_| to != Some(TunnelsTo::Sites)).map(of_kernel);
+    let all = told.iter().filter(of_whom).map(view).chain(of_kernel);
     let (items, next) = query.of_places(all.collect())?;
     Ok(Json(TunnelList { items, next }))
 }

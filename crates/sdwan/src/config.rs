@@ -1,9 +1,13 @@
 //! What the configuration says, and what is wrong with it.
 //!
+//! - [`health`]: how paths are watched, and when traffic leaves one.
+//! - [`families`]: uplinks that no path can be made of.
 //! - [`policy`]: classes, applications and policies; [`matching`], what they tell flows by.
 //! - [`qos`]: how uplinks are shaped.
 //! - [`network`]: the same as a controller says it of all sites.
 
+pub mod families;
+pub mod health;
 pub mod matching;
 pub mod network;
 pub mod policy;
@@ -16,17 +20,16 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use outwork_config::{At, ByteSize, Fault, Secret, choice, hours, millis, secs, section, text_setting};
+use outwork_config::{Affinity, At, ByteSize, Fault, Secret, choice, hours, secs, section, text_setting};
 use outwork_front::filter::Network;
 use outwork_host::name::InterfaceName;
 use outwork_net::netlink::Prefix;
 use outwork_wireguard::keys::KeyError;
 use outwork_wireguard::{PresharedKey, PublicKey};
 
-use crate::engine::damp::DampSettings;
-use crate::engine::liveness::LivenessSettings;
 use crate::plane::worker::SOCKETS;
 use crate::routing::masked;
+pub use health::HealthSettings;
 use policy::{ApplicationSettings, ClassSettings, PolicySettings};
 use qos::QosSettings;
 
@@ -78,6 +81,8 @@ section! {
         pub report: Duration [restart, range secs(1)..=hours(1)] = secs(10),
         /// Reports that are kept while the controller is not to be reached; beyond it, the oldest go.
         pub backlog: u32 [restart, range 1..=100_000] = 360,
+        /// Memory that these may take; beyond it, the oldest go as well, but for the last one.
+        pub backlog_size: ByteSize [restart, range ByteSize::mib(1)..=ByteSize::gib(16)] = ByteSize::mib(256),
     }
     check follow;
 }
@@ -148,27 +153,6 @@ fn keys(keys: &KeySettings, at: &mut At<'_>) {
 }
 
 section! {
-    /// How paths to other sites are watched, and when traffic leaves one.
-    pub struct HealthSettings {
-        /// Between hellos on paths that carry traffic, and on one beside them to go to.
-        pub fast: Duration [range millis(5)..=secs(10)] = LivenessSettings::default().fast,
-        /// So many of them missed, and a path is down; one makes it suspect. It is asked four times as often from then on, so that the others are missed within
-        /// two thirds of their time; where no other path shows that the other site is at work at all, it has as much time again as all of them take.
-        pub misses: u32 [range 2..=20] = LivenessSettings::default().misses,
-        /// Between looks at paths that carry nothing.
-        pub interval: Duration [range millis(100)..=secs(60)] = LivenessSettings::default().interval,
-        /// Hellos of such a look.
-        pub probes: u8 [range 1..=20] = LivenessSettings::default().probes,
-        /// How long the answer to the first of them may take: then the path is suspect, and an answer that comes later counts as lost.
-        pub timeout: Duration [range millis(10)..=secs(60)] = LivenessSettings::default().timeout,
-        /// How long a path that has come back is watched before traffic is trusted to it.
-        pub trial: Duration [range millis(0)..=hours(1)] = LivenessSettings::default().trial,
-        /// How long traffic stays where it went last before it goes where it would be but better.
-        pub cooldown: Duration [range millis(0)..=hours(1)] = DampSettings::default().cooldown,
-    }
-}
-
-section! {
     /// The interface of this machine by which packets for the others go and theirs come.
     pub struct TunnelSettings {
         /// What it is called.
@@ -180,6 +164,8 @@ section! {
         /// Threads that packets are spread over, by flow; 0 means one for each processor, at most 8. What comes by one path, from one address and port to one of ours, comes to one
         /// of them: more threads send more by a path, and receive more by several paths or from several sites, but not by one.
         pub workers: u16 [restart, range 0..=64] = 0,
+        /// Processors that these threads stay on, such as "4-7"; `true`: each on one of its own.
+        pub affinity: Affinity [restart] = Affinity::Anywhere,
         /// Who runs first where the processors are busy.
         pub priority: PriorityKind [restart] = PriorityKind::Auto,
         /// Whether the kernel is told the ways to the networks of all peers and sites, in a table of their own. Routes of this machine's own come first, but for its default route. Without it somebody else does that.

@@ -10,10 +10,10 @@ use outwork_front::filter::Network as Net;
 use crate::config::{CarrierKind, FarUplink, PeerSettings, Sdwan, SiteSettings, Uplink as OwnUplink};
 use crate::control::sites::{self, Remote};
 use crate::control::{Plan, Wanted};
+use crate::engine::Network;
 use crate::engine::policy::{Matcher, PolicyError};
 use crate::engine::prefix::Prefix;
 use crate::engine::site::{Families, Reach, Site, SiteId, Uplink, UplinkId};
-use crate::engine::{Network, Settings};
 use crate::plane::tunnel::UplinkIndex;
 use policies::Policies;
 
@@ -132,16 +132,7 @@ fn all_sites(settings: &Sdwan, numbers: &mut Numbers) -> sites::Plan {
     }
     let own_site = Site { id: OWN, subnets: prefixes(&settings.subnets), hub: settings.hub, uplinks: here };
     let Policies { classes, applications, policies, rules } = policies::of(settings);
-    let health = &settings.health;
-    let mut engine = Settings::default();
-    engine.liveness.fast = health.fast;
-    engine.liveness.misses = health.misses;
-    engine.liveness.interval = health.interval;
-    engine.liveness.probes = health.probes;
-    engine.liveness.timeout = health.timeout;
-    engine.liveness.trial = health.trial;
-    engine.damp.cooldown = health.cooldown;
-    engine.mtu.most = settings.tunnel.mtu;
+    let engine = settings.health.engine(settings.site.len(), settings.tunnel.mtu);
     let network = Network { own: own_site, sites: others, classes, applications, policies, settings: engine };
     sites::Plan { network, own, remote, names, uplinks, rules }
 }
@@ -164,6 +155,28 @@ mod tests {
         let text = format!("[[uplink]]\nname = 'wan'\n{}", sites.concat());
         let settings = load::<Sdwan>(Sources { file: Some(("outwork.toml".into(), text)), ..Sources::default() });
         Plan::of(&settings.unwrap().value, numbers).sites.unwrap()
+    }
+
+    #[test]
+    fn the_engine_is_told_how_paths_are_watched_where_there_are_as_many_sites() {
+        let sites = |count: u16| -> Vec<String> {
+            let key = |number: u16| {
+                let [high, low] = number.to_be_bytes();
+                outwork_wireguard::PublicKey(std::array::from_fn(|at| [high, low][at % 2]))
+            };
+            let site = |number| {
+                format!("[[site]]\nname = 's{number}'\n[[site.uplink]]\nname = 'a'\npublic_key = '{}'\n", key(number))
+            };
+            (1..=count).map(site).collect()
+        };
+        let settings = |sites: &[String]| plan(&mut Numbers::default(), sites).network.settings;
+        assert_eq!(settings(&sites(2)), crate::engine::Settings::default());
+        let many = settings(&sites(501)).liveness;
+        assert_eq!((many.interval.as_secs(), many.probes), (15, 3));
+        let mut with = vec!["[health]\ngain = '50ms'\n[tunnel]\nmtu = 1300\n".to_owned()];
+        with.extend(sites(1));
+        let said = settings(&with);
+        assert_eq!((said.damp.least, said.mtu.most), (50.0, 1300));
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! Devices, sockets, keys and threads: the shell.
 //!
 //! - `change`: another configuration in the place of the one in force, wholly or not at all.
+//! - `memory`: where its memory is.
 
 mod change;
+mod memory;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,7 +17,7 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use outwork_net::poll::Waker;
-use outwork_net::thread::{self, Precedence, processors, spawn_vital};
+use outwork_net::thread::{self, Precedence, spawn_vital};
 use outwork_net::tun::{self, Queue, Tun};
 use outwork_wireguard::entropy::System;
 use outwork_wireguard::gate::Limits;
@@ -23,7 +25,7 @@ use outwork_wireguard::index::Table;
 use outwork_wireguard::{Entropy, PublicKey};
 
 use crate::config::policy::PolicySettings;
-use crate::config::{PriorityKind, Sdwan};
+use crate::config::{PriorityKind, Sdwan, TunnelSettings};
 use crate::control::carriers::Carriers;
 use crate::control::explain::{Explained, Question};
 use crate::control::peers::Peers;
@@ -222,7 +224,7 @@ impl Service {
             in_force: Mutex::new(InForce::nothing()?),
             queues: Mutex::new(shares),
         };
-        service.begin(queues, (heard, ordered), peers, (carriers, settings.tunnel.priority))?;
+        service.begin(queues, (heard, ordered), peers, (carriers, &settings.tunnel))?;
         service.apply(settings)?;
         let place = |name: &str| service.uplinks.iter().position(|uplink| uplink.name == name);
         let known = |(uplink, key, at): (String, PublicKey, SocketAddr)| {
@@ -262,8 +264,9 @@ impl Service {
         queues: Vec<Queue>,
         (heard, ordered): (Receiver<crate::plane::shared::Notice>, Receiver<Order>),
         peers: Peers,
-        (carriers, priority): (Carriers, PriorityKind),
+        (carriers, tunnel): (Carriers, &TunnelSettings),
     ) -> Result<(), ServiceError> {
+        let (priority, usable) = (tunnel.priority, thread::all_processors()?);
         let offloads = self.device.offloads();
         let offload = Offload { tcp: offloads.tcp, udp: offloads.udp };
         let spawn = |name: String, body: Box<dyn FnOnce() + Send>| {
@@ -282,7 +285,13 @@ impl Service {
         spawn("sdwan-control".to_owned(), Box::new(run))?;
         for (number, queue) in queues.into_iter().enumerate() {
             let worker = Worker::new(number, queue, offload, Arc::clone(&self.shared));
+            let processor = tunnel.affinity.of_thread(number, &usable);
             let run = move || {
+                if let Some(processor) = processor
+                    && let Err(error) = thread::pin(processor)
+                {
+                    tracing::warn!(worker = number, processor, %error, "packets of tunnels are carried on any processor");
+                }
                 if priority == PriorityKind::Auto
                     && let Err(error) = thread::take_short_turns()
                 {
@@ -504,7 +513,7 @@ async fn tend_routes(service: Arc<Service>) {
 /// So many threads that carry packets.
 fn workers(settings: &Sdwan) -> Result<usize, ServiceError> {
     Ok(match settings.tunnel.workers {
-        0 => processors()?.len().clamp(1, WORKERS),
+        0 => settings.tunnel.affinity.count(thread::all_processors()?.len()).clamp(1, WORKERS),
         said => usize::from(said),
     })
 }

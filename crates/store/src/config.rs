@@ -69,6 +69,8 @@ section! {
         pub page_size: u32 [restart, range 512..=65_536] = 4096,
         /// Connections for reading.
         pub readers: u16 [restart, range 1..=64] = 2,
+        /// Statements that each connection keeps prepared.
+        pub statements: u16 [restart, range 0..=10_000] = 64,
         /// Jobs that may wait for the writer, and as many for the readers. Beyond it they are refused.
         pub queue: u32 [restart, range 1..=1_000_000] = 1024,
     }
@@ -125,6 +127,7 @@ impl Store {
             busy_timeout,
             page_size,
             readers: usize::from(self.sqlite.readers),
+            statements: usize::from(self.sqlite.statements),
             queue: self.sqlite.queue as usize,
         }
     }
@@ -162,7 +165,7 @@ mod tests {
             "[store]\ndata_dir = '/d'\ndurability = 'os'\nbatch_records = 7\nbatch_bytes = '80KiB'\nbatch_delay = '3ms'\n\
              pending_bytes = '90KiB'\nsegment_bytes = '1MiB'\ncompact_at_bytes = '2MiB'\nsnapshot_compression = 'zstd'\n\
              snapshot_level = 5\n[store.sqlite]\njournal_mode = 'delete'\nsynchronous = 'off'\ncache_size = '3MiB'\n\
-             mmap_size = '4MiB'\nbusy_timeout = '6s'\npage_size = 8192\nreaders = 3\nqueue = 11\n",
+             mmap_size = '4MiB'\nbusy_timeout = '6s'\npage_size = 8192\nreaders = 3\nstatements = 9\nqueue = 11\n",
         )
         .unwrap();
         let log = LogOptions {
@@ -186,6 +189,7 @@ mod tests {
             busy_timeout: secs(6),
             page_size: 8192,
             readers: 3,
+            statements: 9,
             queue: 11,
         };
         assert_eq!(store.database(), database);

@@ -19,6 +19,20 @@ use tracing_subscriber::{Layer, Registry, reload};
 pub const SERVICES: [&str; 10] =
     ["admin", "cache", "dhcp", "front", "net", "proxy", "sdwan", "store", "telemetry", "web"];
 
+/// Parts of services that can have one, too: the name, whose part it is, and the module that it is. One that is not named has that of its service.
+const PARTS: [(&str, &str, &str); 2] =
+    [("controller", "sdwan", "outwork_sdwan::controller"), ("follower", "sdwan", "outwork_sdwan::follower")];
+
+/// All that can have a level of its own.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    SERVICES.into_iter().chain(PARTS.into_iter().map(|(name, ..)| name))
+}
+
+/// They, for whoever has named another.
+fn known() -> String {
+    names().collect::<Vec<_>>().join(", ")
+}
+
 choice! {
     /// The least severe events that are logged.
     pub enum Level {
@@ -54,15 +68,15 @@ section! {
         pub format: Format [restart] = Format::Text,
         /// The least severe events that are logged.
         pub level: Level = Level::Info,
-        /// Levels of services that differ: `dhcp = "debug"`.
+        /// Levels of services that differ: `dhcp = "debug"`. Of `sdwan`, `controller` and `follower` may have others: what sites are told here, and what this site is told.
         pub services: BTreeMap<String, Level>,
     }
     check known_services;
 }
 
 fn known_services(settings: &LogSettings, at: &mut At<'_>) {
-    for service in settings.services.keys().filter(|service| !SERVICES.contains(&service.as_str())) {
-        let fault = Fault::new("there is no such service").expected(format!("one of {}", SERVICES.join(", ")));
+    for service in settings.services.keys().filter(|service| names().all(|name| name != service.as_str())) {
+        let fault = Fault::new("there is no such service").expected(format!("one of {}", known()));
         at.fault(&format!("services.{service}"), fault);
     }
 }
@@ -88,16 +102,24 @@ impl<'de> Deserialize<'de> for Level {
 pub struct Levels {
     /// For every service that is not named.
     pub default: Level,
-    /// By service: see [`SERVICES`].
+    /// By service: see [`names`].
     #[serde(default)]
     pub services: BTreeMap<String, Level>,
+}
+
+impl Levels {
+    /// That of a service, or of a part of one.
+    pub fn of(&self, name: &str) -> Level {
+        let whole = PARTS.iter().find(|(part, ..)| *part == name).and_then(|(_, whole, _)| self.services.get(*whole));
+        self.services.get(name).or(whole).copied().unwrap_or(self.default)
+    }
 }
 
 /// Why logging is not as asked.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// No such service.
-    #[error("there is no service `{0}` to log; expected one of {names}", names = SERVICES.join(", "))]
+    #[error("there is no service `{0}` to log; expected one of {names}", names = known())]
     UnknownService(String),
     /// Another part of the process already logs.
     #[error("logging was already started: {0}")]
@@ -169,10 +191,12 @@ fn targets(levels: &Levels) -> Result<Targets, LogError> {
         .with_default(LevelFilter::from(levels.default).min(LevelFilter::WARN))
         .with_target("outwork", LevelFilter::from(levels.default));
     for (service, level) in &levels.services {
-        if !SERVICES.contains(&service.as_str()) {
-            return Err(LogError::UnknownService(service.clone()));
-        }
-        targets = targets.with_target(format!("outwork_{service}"), LevelFilter::from(*level));
+        let target = match PARTS.iter().find(|(part, ..)| part == service) {
+            Some((.., module)) => (*module).to_owned(),
+            None if SERVICES.contains(&service.as_str()) => format!("outwork_{service}"),
+            None => return Err(LogError::UnknownService(service.clone())),
+        };
+        targets = targets.with_target(target, LevelFilter::from(*level));
     }
     Ok(targets)
 }
@@ -255,6 +279,22 @@ mod tests {
             let (_subscriber, logs, _) = start(Format::Text, levels(Level::Warn, service, Level::Debug));
             assert!(targets(&logs.levels()).unwrap().would_enable(target, &tracing::Level::DEBUG), "{service}");
         }
+    }
+
+    #[test]
+    fn a_part_of_a_service_has_the_level_of_that_or_its_own() {
+        use tracing::Level as Of;
+        let both = Levels {
+            default: Level::Info,
+            services: [("sdwan".to_owned(), Level::Warn), ("controller".to_owned(), Level::Debug)].into(),
+        };
+        let filter = targets(&both).unwrap();
+        assert!(filter.would_enable("outwork_sdwan::controller::session", &Of::DEBUG));
+        assert!(!filter.would_enable("outwork_sdwan::follower", &Of::INFO), "as all of it");
+        assert!(!filter.would_enable("outwork_sdwan::control", &Of::INFO), "a name that begins like that is another");
+        let told = ["controller", "follower", "sdwan", "dhcp"].map(|name| both.of(name));
+        assert_eq!(told, [Level::Debug, Level::Warn, Level::Warn, Level::Info]);
+        assert!(names().any(|name| name == "controller"));
     }
 
     #[test]

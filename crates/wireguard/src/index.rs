@@ -72,6 +72,12 @@ impl<T> Table<T> {
         slot.as_ref().filter(|entry| entry.index == index).map(|entry| entry.value.clone())
     }
 
+    /// Octets that the table takes, with what there is of each session but for what that refers to.
+    pub fn memory(&self) -> usize {
+        let place = size_of::<ArcSwapOption<Entry<Arc<T>>>>() + size_of::<Option<Index>>() + size_of::<u32>();
+        self.slots.len() * place + self.used() * (size_of::<Entry<Arc<T>>>() + size_of::<T>())
+    }
+
     /// Numbers in use.
     pub fn used(&self) -> usize {
         self.slots.len() - self.places.lock().unwrap_or_else(PoisonError::into_inner).free.len()

@@ -18,8 +18,10 @@ use crate::keys::same;
 use crate::message::{COOKIE_NONCE, COOKIE_REPLY, CookieReply, MAC};
 use crate::{Entropy, Index, PublicKey, xchacha};
 
-/// Secrets change every two minutes, and nobody uses a cookie longer (6.6).
+/// Nobody uses a cookie longer, and none is good for longer (6.6).
 pub const COOKIE_LIFETIME: Duration = Duration::from_secs(120);
+/// So often secrets change. The last two are known: a cookie is good for a minute at least, and no more than two.
+const SECRET_LIFETIME: Duration = Duration::from_secs(60);
 
 /// What shows where somebody can be reached.
 pub type Cookie = [u8; 16];
@@ -80,7 +82,7 @@ impl fmt::Debug for Signer {
 /// Who asks for cookies, and knows its own without remembering whom it gave them to.
 pub struct Baker {
     secret: Zeroizing<[u8; 32]>,
-    /// The one before: a cookie that was given just before a change is good for as long as any.
+    /// The one before: a cookie that was given just before a change is good for a while, too.
     previous: Zeroizing<[u8; 32]>,
     changes: Time,
 }
@@ -97,7 +99,7 @@ impl Baker {
         Some(Baker {
             secret: Zeroizing::new(secret(entropy)?),
             previous: Zeroizing::new(secret(entropy)?),
-            changes: now + COOKIE_LIFETIME,
+            changes: now + SECRET_LIFETIME,
         })
     }
 
@@ -107,8 +109,8 @@ impl Baker {
             let Some(fresh) = secret(entropy) else { return };
             self.previous = std::mem::replace(&mut self.secret, Zeroizing::new(fresh));
             // After a long quiet, both are out of date.
-            let late = now.since(self.changes) >= COOKIE_LIFETIME;
-            self.changes = if late { now } else { self.changes + COOKIE_LIFETIME };
+            let late = now.since(self.changes) >= SECRET_LIFETIME;
+            self.changes = if late { now } else { self.changes + SECRET_LIFETIME };
         }
     }
 
@@ -246,16 +248,19 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_is_used_for_two_minutes_and_known_for_no_more_than_four() {
-        let (mut message, signer, mut jar, mut baker, mut rng) = sent();
-        let given = Time::from_secs(119);
-        let reply = baker.reply(given, from(1), (&signer, Index(9)), &message, &mut rng).unwrap();
-        assert!(take(&mut jar, given, &signer, &reply));
-        signer.sign(&mut message, jar.cookie(given));
-        let last = given + COOKIE_LIFETIME - Duration::from_nanos(1);
-        assert!(jar.cookie(last).is_some() && jar.cookie(given + COOKIE_LIFETIME).is_none());
-        assert!(baker.verify(last, from(1), &message, &mut rng), "who uses it at its last moment is known");
-        assert!(!baker.verify(Time::from_secs(241), from(1), &message, &mut rng));
+    fn a_cookie_is_used_for_two_minutes_and_known_for_no_more_and_for_one_at_least() {
+        for given in [0, 1, 59, 60, 119] {
+            let (mut message, signer, mut jar, mut baker, mut rng) = sent();
+            let given = Time::from_secs(given);
+            let reply = baker.reply(given, from(1), (&signer, Index(9)), &message, &mut rng).unwrap();
+            assert!(take(&mut jar, given, &signer, &reply));
+            signer.sign(&mut message, jar.cookie(given));
+            let last = given + COOKIE_LIFETIME - Duration::from_nanos(1);
+            assert!(jar.cookie(last).is_some() && jar.cookie(given + COOKIE_LIFETIME).is_none());
+            let sure = given + SECRET_LIFETIME;
+            assert!(baker.verify(sure, from(1), &message, &mut rng), "given at {given:?}");
+            assert!(!baker.verify(given + COOKIE_LIFETIME, from(1), &message, &mut rng), "given at {given:?}");
+        }
     }
 
     #[test]
@@ -285,6 +290,6 @@ mod tests {
         let (_, signer, mut jar, baker, _) = sent();
         jar.cookie = Some(([0xab; 16], Time::ZERO));
         let shown = format!("{signer:?} {jar:?} {baker:?}");
-        assert_eq!(shown, "Signer(..) Jar { since: Some(Time(0)), .. } Baker { changes: Time(120000000000), .. }");
+        assert_eq!(shown, "Signer(..) Jar { since: Some(Time(0)), .. } Baker { changes: Time(60000000000), .. }");
     }
 }

@@ -10,7 +10,10 @@ export interface Uplink {
 
 /** Whoever speaks WireGuard and is no site. */
 export interface Tunnel {
+  /** A peer, or a site. */
   peer: string;
+  /** None where it leads to a peer. */
+  path: { id: number; remote_uplink: string; via: string | null } | null;
   uplink: string;
   /** The kernel counts nothing of what it refuses. */
   carrier: "process" | "kernel";

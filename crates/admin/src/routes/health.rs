@@ -44,13 +44,17 @@ async fn readyz(State(shared): Context) -> (StatusCode, Json<Readiness>) {
     (status, Json(Readiness { ready, waiting_for }))
 }
 
-/// Every metric as Prometheus text. Needs a viewer's token unless `admin.metrics_public` is set or implied by loopback.
+/// Every metric as Prometheus text, unless `admin.metrics` is off. Needs a viewer's token unless `admin.metrics_public` is set or implied by loopback.
 #[utoipa::path(get, path = "/metrics", tag = "health", security((), ("token" = []), ("session" = [])),
-    responses((status = 200, body = String, content_type = "text/plain"), (status = 401, body = Problem)))]
+    responses((status = 200, body = String, content_type = "text/plain"), (status = 401, body = Problem),
+        (status = 404, body = Problem)))]
 async fn metrics(State(shared): Context, parts: http::request::Parts) -> Result<Response, Problem> {
     if !shared.admin.metrics_public {
         let mut parts = parts;
         <Viewer as axum::extract::FromRequestParts<()>>::from_request_parts(&mut parts, &()).await?;
+    }
+    if !shared.admin.metrics {
+        return Err(Problem::not_found("there are no metrics here: admin.metrics is off"));
     }
     Ok(([(CONTENT_TYPE, PROMETHEUS_CONTENT_TYPE)], shared.admin.registry.prometheus()).into_response())
 }

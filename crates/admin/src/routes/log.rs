@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use outwork_front::api::{Json, Operator, Problem, Viewer};
-use outwork_telemetry::logs::{Level, Levels, LogError, SERVICES};
+use outwork_telemetry::logs::{Level, Levels, LogError, names};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -55,12 +55,8 @@ async fn put_levels(
     Ok(Json(shown(&after)))
 }
 
-fn level_of(levels: &Levels, service: &str) -> Level {
-    levels.services.get(service).copied().unwrap_or(levels.default)
-}
-
 fn shown(levels: &Levels) -> LogLevels {
-    let services = SERVICES.iter().map(|service| ((*service).to_owned(), level_of(levels, service)));
+    let services = names().map(|service| (service.to_owned(), levels.of(service)));
     LogLevels { levels: services.chain([(DEFAULT.to_owned(), levels.default)]).collect() }
 }
 
@@ -70,7 +66,7 @@ fn merged(before: &Levels, wanted: &LogLevels) -> Levels {
     for (name, level) in &wanted.levels {
         if name == DEFAULT {
             after.default = *level;
-        } else if level_of(before, name) != *level || !SERVICES.contains(&name.as_str()) {
+        } else if before.of(name) != *level || names().all(|known| known != name) {
             after.services.insert(name.clone(), *level);
         }
     }

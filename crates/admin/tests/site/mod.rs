@@ -121,6 +121,7 @@ impl Site {
             database: database.clone(),
             access: Access::with_local(database.clone(), metrics.clone(), &local),
             metrics_public: settings.metrics_are_public(),
+            metrics: settings.metrics,
             store: Box::new(|| StoreStatus {
                 health: "ok",
                 error: None,

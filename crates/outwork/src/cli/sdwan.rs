@@ -152,7 +152,7 @@ Examples:
 /// What a document says.
 #[derive(Debug, Args)]
 pub(crate) struct DocumentArgs {
-    /// Keys with their values, as in the configuration file: lists and numbers in JSON, texts as they are.
+    /// Keys with their values, as in the configuration file: numbers and what is in brackets in JSON, lists also with commas, such as ports=5060,5061, texts as they are.
     // `set` is the id of `--set`, which every command takes.
     #[arg(id = "says", value_name = "KEY=VALUE", value_parser = pair)]
     pub(crate) set: Vec<(String, String)>,

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use outwork_admin::routes::MemoryReport;
 use outwork_dhcp::server::Service;
 use outwork_front::events::Hub;
+use outwork_sdwan::follower::Follower;
+use outwork_sdwan::service::Service as Tunnels;
 use outwork_telemetry::history::History;
 use outwork_telemetry::process::Usage;
 use tikv_jemalloc_ctl::{epoch, stats};
@@ -19,6 +21,8 @@ pub(super) fn report(
     history: Arc<History>,
     hub: Arc<Hub>,
     front: Option<Arc<Front>>,
+    tunnels: Option<Arc<Tunnels>>,
+    follower: Option<Arc<Follower>>,
 ) -> Box<dyn Fn() -> MemoryReport + Send + Sync> {
     Box::new(move || {
         let mut allocator = BTreeMap::new();
@@ -50,6 +54,12 @@ pub(super) fn report(
         }
         if let Some(dhcp) = &dhcp {
             parts.extend(dhcp.memory());
+        }
+        if let Some(tunnels) = &tunnels {
+            parts.extend(tunnels.memory());
+        }
+        if let Some(follower) = &follower {
+            parts.push(("sdwan_reports", follower.memory()));
         }
         let mut parts: BTreeMap<_, _> =
             parts.into_iter().map(|(name, bytes)| (name.to_owned(), bytes as u64)).collect();

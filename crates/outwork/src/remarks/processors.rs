@@ -12,6 +12,7 @@ pub(crate) fn may_be_used(settings: &Settings, at: &mut At<'_>) {
         ("dhcp.affinity", &settings.dhcp.affinity),
         ("front.affinity", &settings.front.affinity),
         ("proxy.affinity", &settings.proxy.affinity),
+        ("sdwan.tunnel.affinity", &settings.sdwan.tunnel.affinity),
         ("proxy.acceleration.af_xdp.affinity", &settings.proxy.acceleration.af_xdp.affinity),
     ];
     // Where that cannot be asked, the start finds out.

@@ -1,8 +1,9 @@
-//! Networks behind others that this machine has routes of its own to.
+//! Networks behind others that this machine has routes of its own to, and uplinks that no path goes by.
 
 use outwork_config::Fault;
 use outwork_net::netlink::Prefix;
 use outwork_sdwan::config::Sdwan;
+use outwork_sdwan::config::families::apart;
 use outwork_sdwan::routing::{Hidden, hidden_here, masked};
 
 use crate::settings::Settings;
@@ -36,6 +37,11 @@ pub(super) fn of_routes(settings: &Settings) -> Vec<(String, Fault)> {
         // The start asks again, and says why not.
         Err(_) => vec![],
     }
+}
+
+/// Remarks on uplinks that have no address family in common with any that they would reach.
+pub(super) fn of_families(settings: &Settings) -> Vec<(String, Fault)> {
+    apart(&settings.sdwan)
 }
 
 fn remarks(networks: &[(String, Prefix)], hidden: &[Hidden]) -> Vec<(String, Fault)> {

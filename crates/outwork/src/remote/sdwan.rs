@@ -244,16 +244,41 @@ fn named(kind: &str, name: &str, body: &mut Map<String, Json>) -> anyhow::Result
     Ok(())
 }
 
-/// Puts keys over what is there. What is JSON is that; all else is text.
+/// Keys of documents that are lists.
+const LISTS: [&str; 10] = [
+    "applications",
+    "destinations",
+    "dscp",
+    "names",
+    "ports",
+    "protocols",
+    "source_ports",
+    "sources",
+    "subnets",
+    "uplinks",
+];
+
+/// Puts keys over what is there. What is JSON is that; all else is text, and of a list its parts between commas.
 fn put(body: &mut Map<String, Json>, says: &DocumentArgs) {
     for (key, value) in &says.set {
-        let value = serde_json::from_str(value).unwrap_or_else(|_| Json::from(value.as_str()));
-        body.insert(key.clone(), value);
+        body.insert(key.clone(), written(key, value));
     }
+}
+
+/// What the value of a key is.
+fn written(key: &str, text: &str) -> Json {
+    let json = serde_json::from_str::<Json>(text).ok();
+    if LISTS.contains(&key) && !matches!(json, Some(Json::Array(_) | Json::Null)) {
+        return text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
+    }
+    json.unwrap_or_else(|| Json::from(text))
 }
 
 #[cfg(test)]
 mod tests {
+    use outwork_sdwan::config::policy::{ApplicationSettings, ClassSettings, PolicySettings};
+    use outwork_sdwan::config::{FarUplink, SiteSettings};
+
     use super::*;
 
     #[test]
@@ -265,6 +290,38 @@ mod tests {
         put(&mut body, &DocumentArgs { set, json_body: None });
         let expected = json!({ "latency": "20ms", "ports": ["443"], "priority": 7, "metered": true });
         assert_eq!(Json::Object(body), expected);
+    }
+
+    #[test]
+    fn lists_are_written_with_commas_or_as_json() {
+        for (value, list) in [
+            ("5060", json!(["5060"])),
+            ("5060, 5061,", json!(["5060", "5061"])),
+            ("[443]", json!([443])),
+            ("udp/3478-3481", json!(["udp/3478-3481"])),
+            ("", json!([])),
+        ] {
+            assert_eq!(written("ports", value), list);
+        }
+        assert_eq!(written("subnets", "10.1.0.0/16,10.2.0.0/16"), json!(["10.1.0.0/16", "10.2.0.0/16"]));
+        assert_eq!(written("names", "null"), Json::Null);
+        assert_eq!(written("latency", "1,5"), json!("1,5"), "it is no list");
+    }
+
+    #[test]
+    fn every_list_of_a_document_is_known_to_be_one_and_nothing_else_is() {
+        let schemas = [
+            outwork_config::schema::<PolicySettings>(),
+            outwork_config::schema::<ApplicationSettings>(),
+            outwork_config::schema::<ClassSettings>(),
+            outwork_config::schema::<FarUplink>(),
+            outwork_config::schema::<SiteSettings>(),
+        ];
+        let properties = schemas.iter().filter_map(|schema| schema["properties"].as_object()).flatten();
+        // The uplinks of a site are documents of their own.
+        let lists = properties.filter(|(key, of)| of["type"] == "array" && *key != "uplink");
+        let lists: std::collections::BTreeSet<_> = lists.map(|(key, _)| key.as_str()).collect();
+        assert_eq!(lists, LISTS.into());
     }
 
     #[test]

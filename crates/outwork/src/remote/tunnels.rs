@@ -1,8 +1,9 @@
 //! `outwork tunnels` and `outwork paths`.
 
 use std::io::Write;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use outwork_front::api::Timestamp;
 use serde_json::{Value as Json, json};
 
 use super::{items, rows};
@@ -41,17 +42,19 @@ pub(crate) fn tunnels(global: &Global) -> anyhow::Result<()> {
         }
     }
     writeln!(out)?;
-    let columns = ["PEER", "UPLINK", "ENDPOINT", ">KEYS OF", ">SENT", ">RECEIVED", ">REFUSED", "NETWORKS"];
+    let columns = ["TO", "UPLINK", "ENDPOINT", ">KEYS OF", ">SENT", ">RECEIVED", ">REFUSED", "NETWORKS"];
     rows(&mut out, &columns, &tunnels["items"], "no tunnels", |tunnel| {
         let own = |name: &str| cell(&tunnel[name]);
         let amount = |name: &str| bytes(tunnel[name].as_f64().unwrap_or_default());
         let age =
             tunnel["keys_age_seconds"].as_f64().map_or_else(|| "none".to_owned(), |age| format!("{age:.0} s ago"));
         let networks = tunnel["networks"].as_array().into_iter().flatten().map(cell).collect::<Vec<_>>().join(", ");
+        let (theirs, hub) = (&tunnel["path"]["remote_uplink"], tunnel["path"]["via"].as_str());
+        let to = theirs.as_str().map_or_else(|| own("peer"), |theirs| format!("{}/{}", own("peer"), printable(theirs)));
         vec![
-            own("peer"),
+            to,
             own("uplink"),
-            own("endpoint"),
+            hub.map_or_else(|| own("endpoint"), |hub| format!("by {}", printable(hub))),
             age,
             amount("sent_bytes"),
             amount("received_bytes"),
@@ -104,11 +107,11 @@ pub(crate) fn paths(global: &Global, command: Option<&PathsCommand>) -> anyhow::
     let mut latest = events["items"].clone();
     latest.as_array_mut().into_iter().for_each(|events| events.truncate(EVENTS));
     writeln!(out)?;
-    rows(&mut out, &["OF", "FROM", "TO", "WHY"], &latest, "nothing has happened", |event| {
+    rows(&mut out, &["WHEN", "OF", "FROM", "TO", "WHY"], &latest, "nothing has happened", |event| {
         let class = event["class"].as_str().map(|class| format!(" ({})", printable(class))).unwrap_or_default();
         let [of, from, to, why] = ["of", "from", "to", "why"].map(|name| cell(&event[name]));
         let often = event["count"].as_u64().filter(|count| *count > 1).map(|count| format!(" ({count} times)"));
-        vec![of + &class, from, to, why + &often.unwrap_or_default()]
+        vec![at(&event["at_ms"]), of + &class, from, to, why + &often.unwrap_or_default()]
     })?;
     Ok(())
 }
@@ -145,6 +148,23 @@ fn explain(global: &Global, client: &Client, flow: &FlowArgs) -> anyhow::Result<
     Ok(())
 }
 
+/// A moment in Unix milliseconds.
+fn at(value: &Json) -> String {
+    let millis = value.as_u64().map(Duration::from_millis);
+    millis.map_or_else(|| "-".to_owned(), |since| Timestamp::from(UNIX_EPOCH + since).to_string())
+}
+
 fn in_millis(value: &Json) -> String {
     value.as_f64().map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1} ms"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_says_when_it_was_in_utc() {
+        assert_eq!(at(&json!(1_800_000_000_250_u64)), "2027-01-15T08:00:00.250Z");
+        assert_eq!(at(&Json::Null), "-");
+    }
 }

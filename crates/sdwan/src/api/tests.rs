@@ -82,6 +82,7 @@ fn a_site_says_whom_it_follows_and_where_the_network_is_changed() {
             address: vec!["192.0.2.9:8068".parse().unwrap()],
             report: Duration::from_secs(10),
             backlog: 9,
+            backlog_size: outwork_config::ByteSize::mib(1),
         };
         let take_up: crate::follower::TakeUp = Box::new(|| Box::pin(async { Ok(()) }));
         let follower = Follower::new(settings, std::path::PathBuf::from("/nonexistent"), vec![], take_up);

@@ -1,4 +1,5 @@
 use outwork_config::{Sources, load};
+use serde_json::{Value as Json, json};
 
 use super::*;
 
@@ -47,4 +48,60 @@ fn a_network_is_behind_one_site_and_the_narrower_one_of_two_counts() {
     let told = two("10.3.0.0/16", "10.3.0.0/16").unwrap_err();
     assert!(told.contains("site[1].subnets[0]") && told.contains("is behind site[0]"), "{told}");
     assert!(two("0.0.0.0/0", "10.3.0.0/16").is_ok());
+}
+
+/// What is below a schema by a key such as `policy[].class` or `qos.class.NAME`.
+fn below<'a>(schema: &'a Json, key: &str) -> &'a Json {
+    key.split('.').fold(schema, |table, part| match part.strip_suffix("[]") {
+        Some(list) => &table["properties"][list]["items"],
+        None if part.chars().all(char::is_uppercase) => &table["additionalProperties"],
+        None => &table["properties"][part],
+    })
+}
+
+/// The parts of a row that name settings: a key, or a section with some of its keys.
+fn named(row: &str) -> Vec<String> {
+    let Some(cell) = row.split('|').nth(2) else { return vec![] };
+    let is_ours = |key: &str| key.split('.').next().is_some_and(|first| ["sdwan", "controller"].contains(&first));
+    let of_part = |part: &str| {
+        let part = part.trim_matches(['`', ' ']);
+        let keys: Vec<String> = match part.split_once("`: `") {
+            Some((section, keys)) => keys.split('`').step_by(2).map(|key| format!("{section}.{key}")).collect(),
+            None => part.split("`, `").map(str::to_owned).collect(),
+        };
+        keys.into_iter().filter(|key| is_ours(key)).collect::<Vec<_>>()
+    };
+    // One that goes on with a key of its own is told of by its section alone.
+    cell.split(';').filter(|part| part.matches("`: `").count() < 2).flat_map(of_part).collect()
+}
+
+#[test]
+fn the_settings_that_the_architecture_page_names_are_settings() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../ARCHITECTURE.md")).unwrap();
+    let whole = json!({ "properties": {
+        "sdwan": outwork_config::schema::<Sdwan>(),
+        "controller": outwork_config::schema::<crate::controller::config::ControllerSettings>(),
+    } });
+    let rows = page.lines().filter(|line| line.starts_with("| "));
+    let keys: Vec<_> = rows.flat_map(named).collect();
+    assert!(keys.len() > 60 && keys.iter().any(|key| key == "sdwan.health.gain"), "{keys:?}");
+    for key in keys {
+        assert!(below(&whole, &key).is_object(), "{key}");
+    }
+}
+
+#[test]
+fn every_setting_of_how_paths_are_watched_is_named_on_the_architecture_page() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../ARCHITECTURE.md")).unwrap();
+    let rows = || page.lines().filter(|line| line.starts_with("| SD-WAN: "));
+    for (section, schema) in [
+        ("sdwan.health", outwork_config::schema::<HealthSettings>()),
+        ("sdwan.tunnel", outwork_config::schema::<TunnelSettings>()),
+    ] {
+        for key in schema["properties"].as_object().unwrap().keys() {
+            let is_there = |row: &str| row.contains(&format!("`{section}`")) && row.contains(&format!("`{key}`"));
+            let by_itself = format!("`{section}.{key}`");
+            assert!(rows().any(|row| is_there(row) || row.contains(&by_itself)), "{section}.{key} has no row");
+        }
+    }
 }

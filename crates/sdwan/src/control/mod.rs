@@ -135,6 +135,8 @@ pub struct Told {
     pub networks: Vec<Prefix>,
     /// How long ago its keys were made; none without a session.
     pub keys: Option<Duration>,
+    /// The path that it is; none of one to a plain peer.
+    pub path: Option<told::PathOf>,
     /// The tunnel.
     pub tunnel: Arc<Tunnel>,
 }
@@ -157,6 +159,8 @@ pub struct Control {
     waker: Arc<Waker>,
     carriers: Carriers,
     joined: BTreeMap<TunnelId, Joined>,
+    /// Since when tunnels to sites have the keys that they have.
+    keys_of_paths: BTreeMap<TunnelId, Time>,
     sites: Option<Sites>,
     narrow: Narrow,
     /// The number of the next tunnel or owner: none is used again.
@@ -186,6 +190,7 @@ impl Control {
             waker,
             carriers,
             joined,
+            keys_of_paths: BTreeMap::new(),
             sites,
             narrow,
             next: 0,
@@ -311,10 +316,13 @@ impl Control {
                     endpoint: joined.tunnel.endpoint(),
                     networks: joined.wanted.networks.clone(),
                     keys: joined.keys.map(|at| now.since(at)),
+                    path: None,
                     tunnel: Arc::clone(&joined.tunnel),
                 };
+                let keys = |tunnel: TunnelId| self.keys_of_paths.get(&tunnel).map(|at| now.since(*at));
+                let of_paths = self.sites.iter().flat_map(|sites| told::tunnels(sites, keys));
                 // As above.
-                let _ = to.send(self.joined.values().map(told).collect());
+                let _ = to.send(self.joined.values().map(told).chain(of_paths).collect());
             }
         }
     }
@@ -379,6 +387,10 @@ impl Control {
         let owners: BTreeSet<Owner> = view.tunnels().map(|tunnel| tunnel.owner).collect();
         self.shared.gauges.store(Arc::new(self.sites.iter().flat_map(Sites::gauges).cloned().collect()));
         self.shared.view.store(Arc::new(view));
+        let engine = self.sites.as_ref().map_or(0, |sites| sites.engine().memory());
+        self.shared.engine.store(engine as u64, Relaxed);
+        let peers = &self.peers;
+        self.keys_of_paths.retain(|id, _| peers.tunnel(*id).is_some());
         let now = self.shared.clock.now();
         self.shared.twice.keep(now, |owner| owners.contains(&owner));
         self.shared.groups.keep(now, |owner| owners.contains(&owner));
@@ -651,10 +663,14 @@ impl Control {
                         let (peer, endpoint) = (&joined.wanted.name, joined.tunnel.endpoint());
                         tracing::info!(peer, endpoint = ?endpoint, "a tunnel is up");
                     }
+                    if !self.joined.contains_key(&id) {
+                        self.keys_of_paths.insert(id, now);
+                    }
                     self.shared.has_keys();
                 }
                 News::Lost(id) => {
                     self.shared.quoted.forget(id);
+                    self.keys_of_paths.remove(&id);
                     if let Some(joined) = self.joined.get_mut(&id) {
                         joined.keys = None;
                         tracing::info!(peer = joined.wanted.name, "a tunnel is down: its keys have ended");

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use outwork_engine::Time;
 
+use super::Told;
 use super::events::Happened;
 use super::sites::Sites;
 use crate::engine::Event;
@@ -13,6 +16,7 @@ use crate::engine::liveness::State;
 use crate::engine::prefix::Prefix;
 use crate::engine::quality::Figures;
 use crate::engine::site::PathId;
+use crate::plane::tunnel::TunnelId;
 
 /// How paths to sites are, and what has happened to them.
 #[derive(Debug, Clone, Default)]
@@ -94,6 +98,41 @@ pub struct EventTold {
     pub to: String,
     /// Why.
     pub why: String,
+}
+
+/// The path that a tunnel is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathOf {
+    /// Its number.
+    pub id: u32,
+    /// The uplink of theirs.
+    pub remote: String,
+    /// The hub that passes it on.
+    pub via: Option<String>,
+}
+
+/// The tunnels of the paths of `sites`; `keys` says how long each has had its keys.
+pub fn tunnels(sites: &Sites, keys: impl Fn(TunnelId) -> Option<Duration>) -> impl Iterator<Item = Told> {
+    let plan = sites.plan();
+    sites.tunnels().filter_map(move |(id, tunnel)| {
+        let key = sites.engine().known(id)?.0.key;
+        let remote = plan.remote.get(&key.remote)?;
+        Some(Told {
+            name: plan.names.get(&key.site).cloned().unwrap_or_default(),
+            uplink: tunnel.uplink,
+            remote: remote.key,
+            // Of who is reached by a hub, nobody knows where that is.
+            endpoint: tunnel.endpoint().filter(|_| tunnel.relay.is_none()),
+            networks: vec![],
+            keys: keys(tunnel.id),
+            path: Some(PathOf {
+                id: id.0,
+                remote: plan.uplinks.get(&key.remote).cloned().unwrap_or_default(),
+                via: sites.via(&key).map(str::to_owned),
+            }),
+            tunnel: Arc::clone(tunnel),
+        })
+    })
 }
 
 /// How the paths of `sites` are.

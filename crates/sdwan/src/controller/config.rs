@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use outwork_config::{At, ByteSize, choice, days, hours, millis, mins, secs, section};
+use outwork_config::{At, ByteSize, Fault, choice, days, duration_text, hours, millis, mins, secs, section};
 use outwork_store::config::check_page_size;
 use outwork_store::database::{DatabaseOptions, JournalMode, Synchronous};
 
@@ -22,7 +22,11 @@ section! {
         pub certificate_life: Duration [restart, range days(1)..=days(3650)] = days(90),
         /// How long it is kept how each path was at each report; unset, as `size` has it.
         pub retention: Option<Duration> [restart, range mins(10)..=days(365)],
-        /// How long the same is kept in spans of five minutes; unset, as `size` has it.
+        /// Whether that is rolled up into spans besides, which are kept for longer.
+        pub roll_up: bool [restart] = true,
+        /// How long these spans are, in whole minutes; unset, as `size` has it: 5 minutes, and 10 where there are more than 500 sites.
+        pub roll_up_every: Option<Duration> [restart, range mins(1)..=hours(1)],
+        /// How long the spans are kept; unset, as `size` has it.
         pub aggregate_retention: Option<Duration> [restart, range hours(1)..=days(3650)],
         /// How long it is kept who changed what, and what has happened to paths.
         pub audit_retention: Duration [restart, range days(1)..=days(3650)] = days(365),
@@ -30,6 +34,14 @@ section! {
         pub max_size: Option<ByteSize> [restart, range ByteSize::mib(16)..=ByteSize::gib(65_536)],
         /// How its database works.
         pub database: ControllerDatabase,
+    }
+    check spans_are_of_whole_minutes;
+}
+
+fn spans_are_of_whole_minutes(controller: &ControllerSettings, at: &mut At<'_>) {
+    if let Some(span) = controller.roll_up_every.filter(|span| !span.as_millis().is_multiple_of(60_000)) {
+        let fault = Fault::new(format!("{} is no number of whole minutes", duration_text(span)));
+        at.fault("roll_up_every", fault.expected("1m to 1h in whole minutes, such as \"5m\""));
     }
 }
 
@@ -64,6 +76,8 @@ section! {
         pub page_size: u32 [restart, range 512..=65_536] = 4096,
         /// Connections for reading; unset, as `size` has it.
         pub readers: Option<u16> [restart, range 1..=64],
+        /// Statements that each connection keeps prepared.
+        pub statements: u16 [restart, range 0..=10_000] = 100,
         /// Jobs that may wait for the writer, and as many for the readers. Beyond it they are refused.
         pub queue: u32 [restart, range 1..=1_000_000] = 4096,
     }
@@ -79,39 +93,90 @@ fn page_size_is_a_power_of_two(database: &ControllerDatabase, at: &mut At<'_>) {
 pub struct Preset {
     /// Connections for reading.
     pub readers: u16,
+    /// Threads of the admin API, which the channel to sites has as well.
+    pub threads: u16,
     /// Memory for pages, for each connection.
     pub cache: ByteSize,
     /// How much of the file is mapped into memory.
     pub mapped: ByteSize,
     /// Between reports of a site at least.
     pub report: Duration,
+    /// Between looks of sites at paths that carry nothing,
+    pub interval: Duration,
+    /// and hellos of such a look.
+    pub probes: u8,
     /// How long it is kept how each path was at each report.
     pub retention: Duration,
-    /// How long the same is kept in spans of five minutes.
+    /// How long a span is that reports are rolled up into.
+    pub span: Duration,
+    /// How long spans are kept.
     pub aggregate_retention: Duration,
     /// What the database may hold at most.
     pub most: ByteSize,
 }
 
 impl Size {
+    /// That of a network of so many sites.
+    pub const fn of(sites: usize) -> Size {
+        match sites {
+            ..=50 => Size::Small,
+            51..=500 => Size::Medium,
+            501..=2000 => Size::Large,
+            2001.. => Size::Huge,
+        }
+    }
+
     /// What follows from it. Of 2000 sites with two paths to each of a few hubs come some hundred rows a second.
     pub const fn preset(self) -> Preset {
-        const fn preset(readers: u16, mib: (u32, u32), report: u64, hours: u64, days: u64, gib: u32) -> Preset {
-            Preset {
-                readers,
-                most: ByteSize::gib(gib),
-                cache: ByteSize::mib(mib.0),
-                mapped: ByteSize::mib(mib.1),
-                report: Duration::from_secs(report),
-                retention: Duration::from_secs(hours * 3600),
-                aggregate_retention: Duration::from_secs(days * 86_400),
-            }
-        }
+        let small = Preset {
+            readers: 2,
+            threads: 2,
+            cache: ByteSize::mib(16),
+            mapped: ByteSize::mib(64),
+            report: secs(10),
+            interval: secs(10),
+            probes: 5,
+            retention: days(7),
+            span: mins(5),
+            aggregate_retention: days(90),
+            most: ByteSize::gib(4),
+        };
+        let medium = Preset {
+            readers: 4,
+            threads: 4,
+            cache: ByteSize::mib(64),
+            mapped: ByteSize::mib(256),
+            retention: days(3),
+            most: ByteSize::gib(16),
+            ..small
+        };
+        let large = Preset {
+            readers: 8,
+            threads: 8,
+            cache: ByteSize::mib(128),
+            mapped: ByteSize::mib(512),
+            report: secs(15),
+            interval: secs(15),
+            probes: 3,
+            retention: days(1),
+            span: mins(10),
+            aggregate_retention: days(30),
+            most: ByteSize::gib(32),
+        };
         match self {
-            Size::Small => preset(2, (16, 64), 10, 7 * 24, 90, 4),
-            Size::Medium => preset(4, (64, 256), 10, 3 * 24, 90, 16),
-            Size::Large => preset(8, (128, 512), 15, 24, 30, 32),
-            Size::Huge => preset(16, (256, 1024), 30, 6, 30, 64),
+            Size::Small => small,
+            Size::Medium => medium,
+            Size::Large => large,
+            Size::Huge => Preset {
+                readers: 16,
+                threads: 16,
+                cache: ByteSize::mib(256),
+                mapped: ByteSize::mib(1024),
+                report: secs(30),
+                retention: hours(6),
+                most: ByteSize::gib(64),
+                ..large
+            },
         }
     }
 }
@@ -127,6 +192,11 @@ impl ControllerSettings {
         let preset = self.size.preset();
         let aggregates = self.aggregate_retention.unwrap_or(preset.aggregate_retention);
         (self.retention.unwrap_or(preset.retention), aggregates)
+    }
+
+    /// How long the spans are that reports are rolled up into; none where they are not.
+    pub fn span(&self) -> Option<Duration> {
+        self.roll_up.then(|| self.roll_up_every.unwrap_or(self.size.preset().span))
     }
 
     /// Octets that its database may hold at most.
@@ -147,6 +217,7 @@ impl ControllerSettings {
             busy_timeout,
             page_size,
             readers: usize::from(self.database.readers.unwrap_or(preset.readers)),
+            statements: usize::from(self.database.statements),
             queue: self.database.queue as usize,
         }
     }
@@ -177,6 +248,39 @@ mod tests {
     }
 
     #[test]
+    fn reports_are_rolled_up_as_long_as_nobody_says_otherwise() {
+        let span = |text: &str| read(text).unwrap().span();
+        assert_eq!((span(""), span("size = '500-2000'")), (Some(mins(5)), Some(mins(10))));
+        assert_eq!((span("roll_up_every = '1m'"), span("roll_up = false")), (Some(mins(1)), None));
+        for text in ["roll_up_every = '90s'", "roll_up_every = '59s'", "roll_up_every = '61m'"] {
+            let told = read(text).unwrap_err();
+            assert!(told.contains("roll_up_every"), "{told}");
+        }
+        assert!(read("roll_up_every = '90s'").unwrap_err().contains("whole minutes"));
+    }
+
+    #[test]
+    fn statements_are_kept_as_many_as_is_said() {
+        let statements = |text: &str| read(text).unwrap().database(Path::new("/d")).statements;
+        assert_eq!((statements(""), statements("[database]\nstatements = 0")), (100, 0));
+    }
+
+    #[test]
+    fn a_network_has_the_size_that_its_number_of_sites_is_within() {
+        for (sites, size) in [
+            (0, Size::Small),
+            (50, Size::Small),
+            (51, Size::Medium),
+            (500, Size::Medium),
+            (501, Size::Large),
+            (2000, Size::Large),
+            (2001, Size::Huge),
+        ] {
+            assert_eq!(Size::of(sites), size);
+        }
+    }
+
+    #[test]
     fn more_sites_never_have_smaller_sizes_nor_report_more_often() {
         let presets: Vec<_> = Size::ALL.iter().map(|size| size.preset()).collect();
         for pair in presets.windows(2) {
@@ -184,7 +288,9 @@ mod tests {
                 pair[0].readers < pair[1].readers && pair[0].cache < pair[1].cache && pair[0].mapped < pair[1].mapped
             );
             assert!(pair[0].report <= pair[1].report && pair[0].retention >= pair[1].retention);
-            assert!(pair[0].most < pair[1].most);
+            assert!(pair[0].most < pair[1].most && pair[0].threads < pair[1].threads);
+            assert!(pair[0].interval <= pair[1].interval && pair[0].probes >= pair[1].probes);
+            assert!(pair[0].span <= pair[1].span);
         }
     }
 

@@ -266,7 +266,7 @@ impl Controller {
             (Aged::Spans, before(spans)),
             (Aged::Log, before(self.settings.audit_retention)),
         ];
-        while self.store.maintain(now, ends).await? {}
+        while self.store.maintain(now, self.settings.span(), ends).await? {}
         let shed = self.store.shed(self.settings.most()).await?;
         if shed > 0 {
             let most = self.settings.most();
@@ -293,6 +293,11 @@ impl Controller {
     /// Where it listens.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// How long the spans are that reports are rolled up into; none where they are not.
+    pub fn span(&self) -> Option<Duration> {
+        self.settings.span()
     }
 
     /// What it measures.

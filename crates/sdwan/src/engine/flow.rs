@@ -207,6 +207,12 @@ impl Flows {
         Flows((0..SHARDS).map(|_| Shard(Mutex::new(FlowTable::new(each)))).collect())
     }
 
+    /// Octets that they take.
+    pub fn memory(&self) -> usize {
+        let slots = self.0.first().map_or(0, |shard| shard.0.lock().slots.len());
+        self.0.len() * (size_of::<Shard>() + slots * size_of::<Slot>())
+    }
+
     /// The table that a flow with this hash is in. None where there are no tables at all.
     fn shard(&self, hash: u64) -> Option<&Shard> {
         // Within its table its place follows from the high bits.

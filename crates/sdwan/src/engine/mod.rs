@@ -7,7 +7,7 @@
 //! - [`damp`]: when traffic changes its path, and why.
 //! - [`table`]: where flows go, as workers read it; [`flow`], what keeps them there.
 //! - `doubt`: how silence is judged where other paths, and our own lateness, say something about it.
-//! - `decide`: how all of this becomes a table.
+//! - `decide`: how all of this becomes a table. `memory`: what it takes.
 //! - [`world`]: many of these in one process, for simulations.
 //!
 //! Absent on purpose: clocks, sockets, threads, keys. A hello is only handed in when the tunnel has found it authentic.
@@ -20,6 +20,7 @@ mod doubt;
 pub mod flow;
 pub mod hello;
 pub mod liveness;
+mod memory;
 pub mod mtu;
 pub mod policy;
 pub mod prefix;

@@ -115,6 +115,13 @@ pub struct Entry {
     pub choices: Box<[Choice]>,
 }
 
+impl Entry {
+    /// Octets that it takes.
+    pub fn memory(&self) -> usize {
+        size_of::<Entry>() + self.paths.len() * size_of::<PathId>() + self.choices.len() * size_of::<Choice>()
+    }
+}
+
 /// Where each packet of a flow goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pick {

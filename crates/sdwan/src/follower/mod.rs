@@ -81,7 +81,7 @@ impl Follower {
 
     /// [`new`](Self::new), whose `take_up` reads by `said` what there is to be taken up.
     pub fn sharing(settings: FollowSettings, said: Arc<Said>, uplinks: Vec<Json>, take_up: TakeUp) -> Arc<Follower> {
-        let reporter = Arc::new(Reporter::new(settings.backlog as usize));
+        let reporter = Arc::new(Reporter::new(settings.backlog as usize, settings.backlog_size.as_usize()));
         let (uplinks, renewed) = (Mutex::new(uplinks), Notify::new());
         Arc::new(Follower { settings, said, uplinks, renewed, take_up, reporter, told: Mutex::default() })
     }
@@ -107,6 +107,11 @@ impl Follower {
     /// Reports that the controller does not have yet.
     pub fn waiting(&self) -> usize {
         self.reporter.waiting()
+    }
+
+    /// Octets that these take, about.
+    pub fn memory(&self) -> usize {
+        self.reporter.octets()
     }
 
     fn tell(&self, change: impl FnOnce(&mut Told)) {

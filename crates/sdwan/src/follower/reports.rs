@@ -18,11 +18,14 @@ pub struct Reporter {
     /// A report was added.
     added: Notify,
     most: usize,
+    most_octets: usize,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    waiting: VecDeque<Report>,
+    /// Each with the octets that it takes.
+    waiting: VecDeque<(Report, usize)>,
+    octets: usize,
     /// Of each path by its names, the datagrams that were told of.
     told: BTreeMap<[String; 4], (u64, u64)>,
     /// The last event that was told of.
@@ -32,14 +35,42 @@ struct State {
     least: Duration,
 }
 
+impl State {
+    fn push(&mut self, report: Report) {
+        let octets = octets(&report);
+        self.octets += octets;
+        self.waiting.push_back((report, octets));
+    }
+
+    fn pop(&mut self) {
+        if let Some((_, octets)) = self.waiting.pop_front() {
+            self.octets -= octets;
+        }
+    }
+}
+
+/// Octets that a report takes, with the texts in it.
+fn octets(report: &Report) -> usize {
+    let of_path = |path: &PathReport| {
+        let texts = [&path.uplink, &path.site, &path.remote_uplink, &path.via, &path.state];
+        size_of::<PathReport>() + texts.iter().map(|text| text.len()).sum::<usize>()
+    };
+    let of_event = |event: &EventReport| {
+        let texts = [&event.kind, &event.about, &event.before, &event.after, &event.why];
+        size_of::<EventReport>() + texts.iter().map(|text| text.len()).sum::<usize>()
+    };
+    let paths: usize = report.paths.iter().map(of_path).sum();
+    size_of::<Report>() + paths + report.events.iter().map(of_event).sum::<usize>()
+}
+
 fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 
 impl Reporter {
-    /// One that keeps at most `most` reports.
-    pub fn new(most: usize) -> Reporter {
-        Reporter { state: Mutex::default(), added: Notify::new(), most }
+    /// One that keeps at most `most` reports, and of these the latest ones that take at most so many octets; the last one always.
+    pub fn new(most: usize, most_octets: usize) -> Reporter {
+        Reporter { state: Mutex::default(), added: Notify::new(), most, most_octets }
     }
 
     /// Gathers, every `interval` or as rarely as the controller wants it, for as long as it is awaited.
@@ -100,16 +131,16 @@ impl Reporter {
         });
         let events = events.collect();
         state.event = new.last().map(|event| event.number).or(state.event);
-        if state.waiting.len() >= self.most {
-            state.waiting.pop_front();
+        state.push(Report { sequence: state.sequence, at_ms, paths: reports, events });
+        while state.waiting.len() > self.most || state.waiting.len() > 1 && state.octets > self.most_octets {
+            state.pop();
         }
-        state.waiting.push_back(Report { sequence: state.sequence, at_ms, paths: reports, events });
         self.added.notify_one();
     }
 
     /// The oldest report that waits.
     pub fn first(&self) -> Option<Report> {
-        self.state.lock().waiting.front().cloned()
+        self.state.lock().waiting.front().map(|(report, _)| report.clone())
     }
 
     /// How many wait.
@@ -117,9 +148,18 @@ impl Reporter {
         self.state.lock().waiting.len()
     }
 
+    /// Octets that these take, about.
+    pub fn octets(&self) -> usize {
+        self.state.lock().octets
+    }
+
     /// Forgets a report that the controller has, and all before it.
     pub fn kept(&self, sequence: u64) {
-        self.state.lock().waiting.retain(|report| report.sequence > sequence);
+        let mut state = self.state.lock();
+        // They grow along the queue.
+        while state.waiting.front().is_some_and(|(report, _)| report.sequence <= sequence) {
+            state.pop();
+        }
     }
 
     /// The controller wants no report more often than that.

@@ -41,7 +41,7 @@ const STREAMS: Most = Most { each: 64, all: 16 << 10 };
 /// The same of streams of groups, which take some kilobytes each,
 const GROUPS: Most = Most { each: 32, all: 8 << 10 };
 /// and of all sites together so many octets more for what is summed up of groups that are open.
-const SUMS: usize = 64 << 20;
+pub const SUMS: usize = 64 << 20;
 /// Flows to sites that are known, for each worker.
 const FLOWS: usize = 1 << 16;
 /// What clocks show at their beginning, so that nothing was at time zero.
@@ -216,6 +216,8 @@ pub struct Shared {
     pub measures: Arc<PathMetrics>,
     /// Flows to sites, which stay on their paths.
     pub flows: Flows,
+    /// Octets of what decides about paths, about.
+    pub engine: AtomicU64,
     /// What was sent under which policy.
     pub accounts: ArcSwap<Accounts>,
     /// Of hashes that others are not to guess.
@@ -266,6 +268,7 @@ impl Shared {
             gauges: ArcSwap::default(),
             counters: Counters::default(),
             measures: Arc::default(),
+            engine: AtomicU64::new(0),
             flows: Flows::new(FLOWS * workers.len().max(1)),
             accounts: ArcSwap::default(),
             seed,

@@ -108,6 +108,11 @@ impl<T> Streams<T> {
         Streams { inside: Mutex::new(Inside { of: HashMap::default(), count: 0, swept: Time::ZERO }), most }
     }
 
+    /// Octets that they take, but for what their states refer to.
+    pub fn memory(&self) -> usize {
+        lock(&self.inside).count * (size_of::<Known<T>>() + size_of::<Mutex<T>>())
+    }
+
     /// What is known of a stream; `make` where that is nothing. Workers keep it for the next packet, but not for long: a stream of which this is not asked is one that nothing
     /// comes of. None where it is new, there are as many as there may be, and none of these is quiet.
     pub fn get(&self, now: Time, owner: Owner, stream: u32, make: impl FnOnce() -> T) -> Option<Arc<Mutex<T>>> {

@@ -13,6 +13,7 @@ use outwork_net::netlink::{self, Address, Connection, LinkSettings, Prefix, Uniq
 
 use super::{PATIENCE, Said, Service, ServiceError, lock};
 use crate::config::Sdwan;
+use crate::config::families::apart;
 use crate::control::{Order, Plan};
 use crate::plan::Numbers;
 use crate::qos::Shape;
@@ -31,12 +32,14 @@ pub(super) struct InForce {
     pub(super) routing: Option<Routing>,
     /// What was said of it in the log.
     hidden: Vec<Hidden>,
+    /// What was said there of uplinks that no path goes by.
+    apart: Vec<String>,
 }
 
 impl InForce {
     /// Nothing yet.
     pub(super) fn nothing() -> netlink::Result<InForce> {
-        Ok(InForce { line: Connection::open()?, settings: None, routing: None, hidden: vec![] })
+        Ok(InForce { line: Connection::open()?, settings: None, routing: None, hidden: vec![], apart: vec![] })
     }
 
     /// Takes routes and rules back. What fails is logged.
@@ -45,6 +48,13 @@ impl InForce {
         if let Err(error) = routing.withdraw(&mut self.line, links) {
             tracing::warn!(%error, "rules of the routing to tunnels stay: the next start removes them");
         }
+    }
+
+    /// Says which uplinks have no family in common with any that they would reach, if they are others than before.
+    fn remark_apart(&mut self, settings: &Sdwan) {
+        let apart: Vec<_> = apart(settings).into_iter().map(|(_, remark)| remark.found().to_owned()).collect();
+        apart.iter().filter(|one| !self.apart.contains(one)).for_each(|one| tracing::warn!("{one}"));
+        self.apart = apart;
     }
 
     /// Says which networks this machine keeps to itself, if they are others than before.
@@ -125,6 +135,7 @@ impl Service {
         in_force.routing = Some(wanted.routing);
         in_force.settings = Some(settings.clone());
         in_force.remark(&self.links());
+        in_force.remark_apart(settings);
         Ok(())
     }
 

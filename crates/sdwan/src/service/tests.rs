@@ -277,3 +277,46 @@ fn keys_of_both_sites_take_over_while_datagrams_go_through_and_none_is_lost() {
         assert!(told.iter().zip(keys).all(|(told, key)| told.published.first == Some(*key.public())));
     }
 }
+
+/// Whether a thread that is called so runs on these processors alone; none while there is no such thread.
+fn runs_on(thread: &str, processors: &str) -> Option<bool> {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    // One may end while it is looked at.
+    let read = |path: std::path::PathBuf| std::fs::read_to_string(path).unwrap_or_default();
+    let own = tasks.map(|task| task.path()).find(|task| read(task.join("comm")).trim() == thread)?;
+    let status = read(own.join("status"));
+    Some(status.lines().any(|line| line.split_once(":\t") == Some(("Cpus_allowed_list", processors))))
+}
+
+#[test]
+fn threads_that_carry_packets_stay_on_the_processors_that_are_named() {
+    let lab = Lab::new();
+    let (room, dir) = (lab.namespace("here"), TempDir::new().unwrap());
+    let last = thread::all_processors().unwrap().pop().unwrap();
+    // More threads than any other test has: by the names of the last ones they are told apart.
+    let text = format!("[tunnel]\nworkers = 13\naffinity = \"{last}\"\n[[uplink]]\nname = 'wan'\n");
+    let service = room.run(|| Service::start(&read(&text), dir.path())).unwrap();
+    for thread in ["sdwan-11", "sdwan-12"] {
+        let stays = || runs_on(thread, &last.to_string()) == Some(true);
+        wait_for("threads to stay", || thread.to_owned(), stays);
+    }
+    drop(service);
+}
+
+#[test]
+fn tunnels_to_sites_are_told_of_with_their_paths_and_their_keys() {
+    let pair = Pair::with("", false);
+    let told = pair.services[0].tell().unwrap();
+    let paths = pair.services[0].paths().unwrap().paths;
+    assert_eq!(told.len(), paths.len());
+    for tunnel in told {
+        let path = tunnel.path.clone().unwrap();
+        let same = paths.iter().find(|other| other.id == path.id).unwrap();
+        assert_eq!((&tunnel.name, &path.remote, path.via), (&same.site, &same.remote, None));
+        assert_eq!(pair.services[0].uplinks()[usize::from(tunnel.uplink.0)].name, same.own);
+        let cable = CABLES.iter().position(|name| *name == path.remote).unwrap();
+        assert_eq!((tunnel.remote, tunnel.endpoint), (*pair.keys[1][cable].public(), same.endpoint));
+        // By cables that lead elsewhere there is nobody.
+        assert_eq!(tunnel.keys.is_some(), same.own == same.remote, "{tunnel:?}");
+    }
+}

@@ -57,6 +57,8 @@ pub struct DatabaseOptions {
     pub page_size: u32,
     /// Connections for reading.
     pub readers: usize,
+    /// Statements that each connection keeps prepared.
+    pub statements: usize,
     /// Jobs that may wait for the writer, and as many for the readers.
     pub queue: usize,
 }
@@ -73,6 +75,7 @@ impl DatabaseOptions {
             busy_timeout: Duration::from_secs(5),
             page_size: 4096,
             readers: 2,
+            statements: 64,
             queue: 1024,
         }
     }
@@ -84,6 +87,9 @@ impl DatabaseOptions {
         }
         if !(1..=64).contains(&self.readers) {
             return refuse("readers", self.readers.to_string(), "1 to 64");
+        }
+        if self.statements > 10_000 {
+            return refuse("statements", self.statements.to_string(), "at most 10000");
         }
         if self.queue == 0 {
             return refuse("queue", self.queue.to_string(), "at least 1");
@@ -129,7 +135,7 @@ impl DatabaseOptions {
             connection.pragma_update_and_check(None, "mmap_size", mapped, |_| Ok(())).or_else(no_rows)?;
             connection.pragma_update(None, "foreign_keys", true)?;
             connection.pragma_update(None, "temp_store", "memory")?;
-            connection.set_prepared_statement_cache_capacity(64);
+            connection.set_prepared_statement_cache_capacity(self.statements);
             Ok(connection)
         };
         connect().map_err(|source| self.failed(source))

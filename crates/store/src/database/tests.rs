@@ -47,6 +47,20 @@ fn every_pragma_reaches_sqlite() {
 }
 
 #[test]
+fn statements_stay_prepared_as_long_as_there_is_room_for_them() {
+    let runs_before = |statements| {
+        let dir = TempDir::new().unwrap();
+        let database = Database::open(&DatabaseOptions { statements, ..options(&dir) }, &[]).unwrap();
+        let runs = database.call(|connection| {
+            connection.prepare_cached("SELECT 1")?.query_row([], |row| row.get::<_, i64>(0))?;
+            Ok(connection.prepare_cached("SELECT 1")?.get_status(rusqlite::StatementStatus::Run))
+        });
+        runs.wait().unwrap()
+    };
+    assert_eq!((runs_before(1), runs_before(0)), (1, 0));
+}
+
+#[test]
 fn another_page_size_rewrites_the_file_and_keeps_its_rows() {
     let dir = TempDir::new().unwrap();
     let first = options(&dir);

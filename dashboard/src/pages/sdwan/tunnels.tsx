@@ -82,7 +82,9 @@ function Row(props: { tunnel: Tunnel }) {
   return (
     <tr>
       <td>
-        <strong class="peer-name">{props.tunnel.peer}</strong>
+        <strong class="peer-name">
+          {props.tunnel.path ? `${props.tunnel.peer}/${props.tunnel.path.remote_uplink}` : props.tunnel.peer}
+        </strong>
         <div class="muted mono site-nets">{props.tunnel.networks.join(", ")}</div>
         <div class="muted site-nets">
           by {props.tunnel.uplink}, packets of up to {count(props.tunnel.mtu)} octets
@@ -102,7 +104,13 @@ function Row(props: { tunnel: Tunnel }) {
           </span>
         </Show>
       </td>
-      <td class="mono path-endpoint">{props.tunnel.endpoint ?? <span class="muted">not known yet</span>}</td>
+      <td class="mono path-endpoint">
+        {props.tunnel.endpoint ?? (
+          <span class="muted">
+            {props.tunnel.path?.via ? `by ${props.tunnel.path.via}` : "not known yet"}
+          </span>
+        )}
+      </td>
       <td class="number">
         {bytes(props.tunnel.received_bytes)}
         <span class="phone-only muted"> in</span>
@@ -131,21 +139,37 @@ function Row(props: { tunnel: Tunnel }) {
   );
 }
 
-function Peers() {
+/** Of which tunnels a table is. */
+interface Of {
+  to: "peers" | "sites";
+  title: string;
+  noun: string;
+  every: number;
+}
+
+const PEERS: Of = { to: "peers", title: "Peers", noun: "peer", every: 2_000 };
+const SITES: Of = { to: "sites", title: "Tunnels to sites", noun: "tunnel", every: 10_000 };
+
+/** What one answer has at most. */
+const MOST = 999;
+
+function Table(props: { of: Of }) {
   const tunnels = createQuery<null, { items: (Tunnel & { key: string })[] }>(
     () => null,
     async (_, signal) => {
-      const { items } = await api.get<{ items: Tunnel[] }>("/sdwan/tunnels", signal);
-      return { items: items.map((tunnel) => ({ ...tunnel, key: `${tunnel.uplink} ${tunnel.public_key}` })) };
+      const there = `/sdwan/tunnels?to=${props.of.to}&limit=${MOST}`;
+      const { items } = await api.get<{ items: Tunnel[] }>(there, signal);
+      const key = (one: Tunnel) => `${one.path?.id ?? ""} ${one.uplink} ${one.public_key}`;
+      return { items: items.map((tunnel) => ({ ...tunnel, key: key(tunnel) })) };
     },
-    { every: 2_000, key: "key" },
+    { every: props.of.every, key: "key" },
   );
   const [text, setText] = createSignal("");
   const [most, setMost] = createSignal(STEP);
   const found = createMemo(() => {
     const needle = text().trim().toLowerCase();
     return (tunnels.data()?.items ?? []).filter((one) =>
-      `${one.peer} ${one.uplink} ${one.endpoint ?? ""} ${one.networks.join(" ")} ${one.public_key}`
+      `${one.peer} ${one.path?.remote_uplink ?? ""} ${one.uplink} ${one.endpoint ?? ""} ${one.networks.join(" ")} ${one.public_key}`
         .toLowerCase()
         .includes(needle),
     );
@@ -154,7 +178,11 @@ function Peers() {
   return (
     <Loaded query={tunnels} height={300}>
       {(data) => (
-        <section class="card" aria-label="Peers">
+        <section
+          class="card"
+          aria-label={props.of.title}
+          hidden={props.of.to === "sites" && data.items.length === 0}
+        >
           <Show
             when={data.items.length > 0}
             fallback={
@@ -165,27 +193,30 @@ function Peers() {
             }
           >
             <div class="card-head">
-              <h2>Peers</h2>
+              <h2>{props.of.title}</h2>
               <span class="muted push">
-                {count(up())} of {plural(data.items.length, "peer")} with keys
+                {count(up())} of {plural(data.items.length, props.of.noun)} with keys
               </span>
             </div>
             <Show when={data.items.length > FEW}>
               <div class="toolbar">
                 <Search
-                  label="Search peers"
+                  label={`Search ${props.of.noun}s`}
                   placeholder="Name, key, endpoint or network"
                   value={text()}
                   onInput={setText}
                 />
               </div>
             </Show>
-            <Show when={found().length > 0} fallback={<Empty icon="search" title="No peer is like that" />}>
+            <Show
+              when={found().length > 0}
+              fallback={<Empty icon="search" title={`No ${props.of.noun} is like that`} />}
+            >
               <div class="table-frame">
                 <table class="table stacking peers">
                   <thead>
                     <tr>
-                      <th scope="col">Peer</th>
+                      <th scope="col">{props.of.to === "peers" ? "Peer" : "To"}</th>
                       <th scope="col">Keys</th>
                       <th scope="col">Endpoint</th>
                       <th scope="col" class="number">
@@ -208,7 +239,12 @@ function Peers() {
                   </tbody>
                 </table>
               </div>
-              <More shown={most()} total={found().length} noun="peer" onMore={() => setMost(most() + STEP)} />
+              <More
+                shown={most()}
+                total={found().length}
+                noun={props.of.noun}
+                onMore={() => setMost(most() + STEP)}
+              />
             </Show>
           </Show>
         </section>
@@ -217,12 +253,13 @@ function Peers() {
   );
 }
 
-/** Who we are to others, and who is joined to us and is no site. */
+/** Who we are to others, and who is joined to us. */
 export default function Tunnels() {
   return (
     <div class="stack">
       <Uplinks />
-      <Peers />
+      <Table of={PEERS} />
+      <Table of={SITES} />
     </div>
   );
 }

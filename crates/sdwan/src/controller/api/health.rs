@@ -174,12 +174,16 @@ struct HistoryQuery {
 }
 
 /// From when until when, and whether that is told by report.
-fn span(from: Option<u64>, until: Option<u64>) -> Result<((SystemTime, SystemTime), bool), Problem> {
+fn span(
+    controller: &Controller,
+    from: Option<u64>,
+    until: Option<u64>,
+) -> Result<((SystemTime, SystemTime), bool), Problem> {
     let at = |seconds: u64| UNIX_EPOCH + Duration::from_secs(seconds.min(1 << 40));
     let until = until.map_or_else(SystemTime::now, at);
     let from = from.map_or_else(|| until.checked_sub(USUAL).unwrap_or(UNIX_EPOCH), at);
     let length = until.duration_since(from).map_err(|_| Problem::invalid("until", "it is before `from`"))?;
-    Ok(((from, until), length <= BY_REPORT))
+    Ok(((from, until), length <= BY_REPORT || controller.span().is_none()))
 }
 
 /// How a path is, or was: at a report or in a span.
@@ -290,7 +294,7 @@ fn begins(after: Option<&str>) -> Result<(i64, SystemTime), Problem> {
 /// How the paths of the network are, or were.
 pub(crate) async fn health_of(controller: &Controller, query: HealthQuery) -> Result<Json<Page<HealthView>>, Problem> {
     let (limit, after) = (query.rows(), begins(query.after.as_deref())?);
-    let range = if query.is_of_before() { Some(span(query.from, query.until)?) } else { None };
+    let range = if query.is_of_before() { Some(span(controller, query.from, query.until)?) } else { None };
     let filter = PathFilter { site: query.site, status: query.state, id: query.path };
     let read = move |connection: &Connection| health::of_paths(connection, &filter, range, after, limit + 1);
     let found = controller.store().read(Asked::History, read).await?;
@@ -302,8 +306,8 @@ pub(crate) async fn health_of(controller: &Controller, query: HealthQuery) -> Re
     Ok(page(found, limit, next, health_view))
 }
 
-/// How the paths of the network are as sites have reported them last; with `from` or `until` how they were: at each report for a span of six hours at most, in spans of five minutes for
-/// longer ones, path by path.
+/// How the paths of the network are as sites have reported them last; with `from` or `until` how they were: at each report for a span of six hours at most, in spans of `controller.roll_up_every`
+/// for longer ones, path by path. Where reports are not rolled up, at each report.
 #[utoipa::path(get, path = "/health", tag = "controller", params(HealthQuery),
     responses((status = 200, body = Page<HealthView>), (status = 400, body = Problem), (status = 401, body = Problem)))]
 async fn network_health(
@@ -349,7 +353,7 @@ async fn reported_paths(
     Ok(page(found, limit, |path| path.id.to_string(), view))
 }
 
-/// How a path was: at each report for a span of six hours at most, in spans of five minutes for longer ones.
+/// How a path was: at each report for a span of six hours at most, in spans of `controller.roll_up_every` for longer ones; at each report where they are not rolled up.
 #[utoipa::path(get, path = "/paths/{id}/health", tag = "controller",
     params(("id" = i64, Path, description = "The number of the path"), HistoryQuery),
     responses((status = 200, body = PathHistory), (status = 400, body = Problem), (status = 401, body = Problem)))]
@@ -359,10 +363,10 @@ async fn path_health(
     Path(id): Path<i64>,
     Query(HistoryQuery { from, until }): Query<HistoryQuery>,
 ) -> Result<Json<PathHistory>, Problem> {
-    let (span, by_report) = span(from, until)?;
+    let (range, by_report) = span(&controller, from, until)?;
     let read = move |connection: &Connection| match by_report {
-        true => health::history(connection, id, span, health::MOST),
-        false => health::spans(connection, id, span, health::MOST),
+        true => health::history(connection, id, range, health::MOST),
+        false => health::spans(connection, id, range, health::MOST),
     };
     let found = controller.store().read(Asked::History, read).await?;
     let view = |health: Health| {
@@ -370,7 +374,7 @@ async fn path_health(
         let at = at.into();
         PathHealth { at, up, latency_ms, latency_max_ms, jitter_ms, loss, loss_max, mos, mos_min, count }
     };
-    let span_seconds = (!by_report).then(|| crate::controller::store::retention::SPAN.as_secs());
+    let span_seconds = controller.span().filter(|_| !by_report).map(|span| span.as_secs());
     Ok(Json(PathHistory { span_seconds, items: found.into_iter().map(view).collect() }))
 }
 

@@ -52,6 +52,8 @@ impl Lab {
             let limits = Limits {
                 connections: 64,
                 header_timeout: std::time::Duration::from_secs(10),
+                keep_alive: std::time::Duration::from_secs(10),
+                request_timeout: std::time::Duration::from_secs(60),
                 body_bytes: 64 * 1024,
                 drain: std::time::Duration::from_secs(1),
             };

@@ -356,7 +356,7 @@ pub fn history(
     statement.query_map(params![path, millis(from), millis(until), limit.min(MOST) as i64], health)?.collect()
 }
 
-/// The same in spans of five minutes.
+/// The same in spans.
 pub fn spans(
     connection: &Connection,
     path: i64,

@@ -16,11 +16,11 @@ mod tables;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use outwork_store::database::maintenance::{give_back, optimize};
 use outwork_store::database::{Database, DatabaseError, DatabaseOptions};
-use outwork_telemetry::{labels, metrics};
+use outwork_telemetry::{Gauge, labels, metrics};
 use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
@@ -56,6 +56,10 @@ metrics! {
     pub struct StoreMetrics, prefix "outwork_sdwan_db" {
         /// Time that the controller's database took for what it was asked to do, waiting apart.
         query_duration: Histogram in seconds by Query => history,
+        /// Connections to the controller's database.
+        connections: Gauge,
+        /// Those at work.
+        connections_active: Gauge => history,
         /// Reports of sites in one transaction.
         report_batch: Histogram,
         /// Reports of sites that were refused, as too many waited.
@@ -123,7 +127,10 @@ impl Store {
     /// When it cannot be opened, or is of a later version.
     pub fn open(options: &DatabaseOptions) -> Result<Store, DatabaseError> {
         let database = Database::open_apart(options, &[tables::MIGRATIONS])?;
-        Ok(Store { database: Arc::new(database), metrics: Arc::default(), waiting: Arc::default() })
+        let metrics = Arc::new(StoreMetrics::default());
+        // One writes.
+        metrics.connections.set(1 + options.readers as i64);
+        Ok(Store { database: Arc::new(database), metrics, waiting: Arc::default() })
     }
 
     /// What it measures, to be registered.
@@ -185,14 +192,21 @@ impl Store {
         }
     }
 
-    /// Rolls up, deletes what is over and gives room back, in slices. Says whether there is more to do.
+    /// Rolls up into spans of this length, if that is wanted, deletes what is over and gives room back, in slices. Says whether there is more to do.
     ///
     /// # Errors
     /// Those of SQLite.
-    pub async fn maintain(&self, now: SystemTime, ends: [(Aged, SystemTime); 3]) -> Result<bool, DatabaseError> {
-        let rolled =
-            self.write(Query::Maintenance, move |connection| retention::roll_up(connection, now, SPANS)).await?;
-        let mut more = rolled.more;
+    pub async fn maintain(
+        &self,
+        now: SystemTime,
+        span: Option<Duration>,
+        ends: [(Aged, SystemTime); 3],
+    ) -> Result<bool, DatabaseError> {
+        let roll_up = move |connection: &mut Connection| match span {
+            Some(span) => retention::roll_up(connection, now, span, SPANS).map(|rolled| rolled.more),
+            None => retention::pass_over(connection, now).map(|()| false),
+        };
+        let mut more = self.write(Query::Maintenance, roll_up).await?;
         for (aged, before) in ends {
             let prune = move |connection: &mut Connection| aged.prune(connection, before, ROWS);
             more |= self.write(Query::Maintenance, prune).await?.more;
@@ -268,9 +282,27 @@ async fn write(database: Arc<Database>, waiting: Arc<Mutex<Queue>>, metrics: Arc
     }
 }
 
+/// A connection at work, until this is dropped.
+struct Active<'a>(&'a Gauge);
+
+impl<'a> Active<'a> {
+    fn new(active: &'a Gauge) -> Self {
+        active.inc();
+        Self(active)
+    }
+}
+
+impl Drop for Active<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 fn timed<T>(metrics: &StoreMetrics, query: Query, work: impl FnOnce() -> T) -> T {
     let begun = Instant::now();
+    let active = Active::new(&metrics.connections_active);
     let done = work();
+    drop(active);
     metrics.query_duration.of(query).record(begun.elapsed());
     done
 }

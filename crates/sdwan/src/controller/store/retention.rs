@@ -6,37 +6,57 @@ use outwork_store::database::millis;
 use outwork_store::history::Progress;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
-/// How long a span is.
-pub const SPAN: Duration = Duration::from_secs(300);
 /// How long after its end a span is rolled up: reports may be this late.
 const GRACE: Duration = Duration::from_secs(60);
+/// Late reports are remembered by the minute that they are of: spans are of whole minutes.
+const MINUTE: i64 = 60_000;
 
-const SPAN_MILLIS: i64 = SPAN.as_millis() as i64;
-
-/// Rolls up at most `most` spans that are over, and first those again that reports have come for since: sites that were cut off for a while say later how they fared.
-pub fn roll_up(connection: &mut Connection, now: SystemTime, most: usize) -> rusqlite::Result<Progress> {
+/// Rolls up at most `most` spans of this length that are over, and first those again that reports have come for since: sites that were cut off for a while say later how they fared.
+pub fn roll_up(
+    connection: &mut Connection,
+    now: SystemTime,
+    length: Duration,
+    most: usize,
+) -> rusqlite::Result<Progress> {
     let closed = millis(now.checked_sub(GRACE).unwrap_or(SystemTime::UNIX_EPOCH));
+    let length = length.as_millis() as i64;
     let mut progress = Progress::default();
-    while let Some(span) = late_span(connection)? {
+    while let Some(late) = late(connection)? {
         if progress.done == most {
             progress.more = true;
             return Ok(progress);
         }
+        let span = late - late.rem_euclid(length);
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        sum_up(&transaction, span)?;
-        transaction.prepare_cached("DELETE FROM late_spans WHERE timestamp = ?")?.execute([span])?;
+        if is_whole(&transaction, span)? {
+            sum_up(&transaction, span, span + length)?;
+        }
+        transaction.prepare_cached("DELETE FROM late_spans WHERE timestamp < ?")?.execute([span + length])?;
         transaction.commit()?;
         progress.done += 1;
     }
-    while let Some(span) = next_span(connection)?.filter(|span| span + SPAN_MILLIS <= closed) {
+    while let Some((from, until)) = next_span(connection, length)?.filter(|(_, until)| *until <= closed) {
         if progress.done == most {
             progress.more = true;
             break;
         }
-        roll_up_span(connection, span)?;
+        roll_up_span(connection, from, until)?;
         progress.done += 1;
     }
     Ok(progress)
+}
+
+/// Rolls nothing up of what has come until now, nor of what comes late.
+pub fn pass_over(connection: &mut Connection, now: SystemTime) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    rolled_up(&transaction, millis(now))?;
+    transaction.execute("DELETE FROM late_spans", [])?;
+    transaction.commit()
+}
+
+fn rolled_up(connection: &Connection, until: i64) -> rusqlite::Result<()> {
+    let sql = "INSERT OR REPLACE INTO rolled_up (one, until) VALUES (1, ?)";
+    connection.prepare_cached(sql)?.execute([until]).map(drop)
 }
 
 /// Until when all is rolled up.
@@ -45,17 +65,21 @@ fn rolled_up_until(connection: &Connection) -> rusqlite::Result<i64> {
     Ok(until.unwrap_or(i64::MIN))
 }
 
-/// The beginning of the first span with reports that were not rolled up.
-fn next_span(connection: &Connection) -> rusqlite::Result<Option<i64>> {
+/// The first span with reports that were not rolled up. Where spans were of another length before, it begins where those end.
+fn next_span(connection: &Connection, length: i64) -> rusqlite::Result<Option<(i64, i64)>> {
     let until = rolled_up_until(connection)?;
     let first: Option<i64> = connection
         .prepare_cached("SELECT min(timestamp) FROM sdwan_path_health WHERE timestamp >= ?")?
         .query_row([until], |row| row.get(0))?;
-    Ok(first.map(|first| first - first.rem_euclid(SPAN_MILLIS)))
+    let span = |first: i64| {
+        let begins = first - first.rem_euclid(length);
+        (begins.max(until), begins + length)
+    };
+    Ok(first.map(span))
 }
 
-/// The earliest span that was rolled up before all of it was there.
-fn late_span(connection: &Connection) -> rusqlite::Result<Option<i64>> {
+/// The earliest minute that was rolled up before all of it was there.
+fn late(connection: &Connection) -> rusqlite::Result<Option<i64>> {
     connection.prepare_cached("SELECT min(timestamp) FROM late_spans")?.query_row([], |row| row.get(0))
 }
 
@@ -64,27 +88,31 @@ pub fn came(connection: &Connection, at: i64) -> rusqlite::Result<()> {
     if at >= rolled_up_until(connection)? {
         return Ok(());
     }
-    let span = at - at.rem_euclid(SPAN_MILLIS);
+    let minute = at - at.rem_euclid(MINUTE);
     connection
         .prepare_cached(
             "INSERT OR IGNORE INTO late_spans (timestamp)
              SELECT ?1 WHERE ?1 > (SELECT min(timestamp) FROM sdwan_path_health)",
         )?
-        .execute([span])
+        .execute([minute])
         .map(drop)
 }
 
-fn roll_up_span(connection: &mut Connection, from: i64) -> rusqlite::Result<()> {
+/// Whether none of the reports of a span is gone.
+fn is_whole(connection: &Connection, span: i64) -> rusqlite::Result<bool> {
+    let sql = "SELECT coalesce(min(timestamp) < ?, false) FROM sdwan_path_health";
+    connection.prepare_cached(sql)?.query_row([span], |row| row.get(0))
+}
+
+fn roll_up_span(connection: &mut Connection, from: i64, until: i64) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    sum_up(&transaction, from)?;
-    transaction
-        .prepare_cached("INSERT OR REPLACE INTO rolled_up (one, until) VALUES (1, ?)")?
-        .execute([from + SPAN_MILLIS])?;
+    sum_up(&transaction, from, until)?;
+    rolled_up(&transaction, until)?;
     transaction.commit()
 }
 
 /// Says of each path how it was in a span.
-fn sum_up(connection: &Connection, from: i64) -> rusqlite::Result<()> {
+fn sum_up(connection: &Connection, from: i64, until: i64) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
             "INSERT OR REPLACE INTO sdwan_path_health_aggregates (path_id, timestamp, up, latency_ms, latency_max_ms,
@@ -93,7 +121,7 @@ fn sum_up(connection: &Connection, from: i64) -> rusqlite::Result<()> {
                  avg(loss), max(loss), avg(mos), min(mos), count(*)
              FROM sdwan_path_health WHERE timestamp >= ?1 AND timestamp < ?2 GROUP BY path_id",
         )?
-        .execute([from, from + SPAN_MILLIS])
+        .execute([from, until])
         .map(drop)
 }
 

@@ -7,11 +7,13 @@ use tempfile::TempDir;
 use super::documents::{Edit, Expect, edit};
 use super::enrolments::{Certified, Standing, TokenRefusal, TooMany};
 use super::health::PathFilter;
-use super::retention::SPAN;
 use super::*;
 use crate::channel::message::{EventReport, PATHS, PathReport, Report};
 use crate::channel::token::Token;
 use crate::network::Kind;
+
+/// How long spans are here.
+const SPAN: Duration = Duration::from_secs(300);
 
 /// A database with the tables, and a connection that may do everything.
 pub(in crate::controller) fn open() -> (TempDir, Connection) {
@@ -153,9 +155,9 @@ fn reports_are_rolled_up_in_slices_and_what_is_old_goes_once_that_is_done() {
     // Nothing goes that was not rolled up.
     assert_eq!(Aged::Reports.prune(&connection, later, 5).unwrap().done, 5, "traffic alone");
     assert_eq!(count(&connection, "sdwan_path_health"), 50);
-    let first = retention::roll_up(&mut connection, later, 2).unwrap();
+    let first = retention::roll_up(&mut connection, later, SPAN, 2).unwrap();
     assert_eq!((first.done, first.more), (2, true));
-    let rest = retention::roll_up(&mut connection, later, 10).unwrap();
+    let rest = retention::roll_up(&mut connection, later, SPAN, 10).unwrap();
     assert_eq!((rest.done, rest.more), (3, false));
     let told = health::spans(&connection, 1, (at(0), later), 99).unwrap();
     assert_eq!((told.len(), told[0].at, told[1].at), (5, at(0), at(0) + SPAN));
@@ -477,7 +479,7 @@ fn what_a_site_says_late_of_the_time_that_it_was_cut_off_is_rolled_up_all_the_sa
         keep(&mut connection, "north", &report_of(seconds, 10.0), at(seconds));
     }
     let now = at(1000);
-    while retention::roll_up(&mut connection, now, 1).unwrap().more {}
+    while retention::roll_up(&mut connection, now, SPAN, 1).unwrap().more {}
     // The other one comes back, and has waited with what was.
     for seconds in [20, 320, 330, 620] {
         keep(&mut connection, "east", &report_of(seconds, 30.0), now);
@@ -487,12 +489,57 @@ fn what_a_site_says_late_of_the_time_that_it_was_cut_off_is_rolled_up_all_the_sa
         spans.iter().map(|span| (span.at, span.count)).collect::<Vec<_>>()
     };
     assert!(spans(&connection).is_empty());
-    while retention::roll_up(&mut connection, now, 1).unwrap().more {}
+    while retention::roll_up(&mut connection, now, SPAN, 1).unwrap().more {}
     // Of the first span others may be gone already: what is known of that stays.
     assert_eq!(spans(&connection), [(at(300), 2), (at(600), 1)]);
     assert_eq!(count(&connection, "late_spans"), 0);
     let own = health::spans(&connection, 1, (at(0), now), 99).unwrap();
     assert_eq!(own.iter().map(|span| span.count).collect::<Vec<_>>(), [1, 1, 1], "and nobody else's is lost");
+}
+
+#[test]
+fn connections_to_the_database_are_counted_while_they_work() {
+    let dir = TempDir::new().unwrap();
+    let options = DatabaseOptions { readers: 3, ..DatabaseOptions::new(dir.path().join("sdwan.db")) };
+    let store = Store::open(&options).unwrap();
+    let metrics = Arc::clone(store.metrics());
+    assert_eq!((metrics.connections.get(), metrics.connections_active.get()), (4, 0));
+    let within = Arc::clone(&metrics);
+    let active = run(store.read(Query::History, move |_| Ok(within.connections_active.get()))).unwrap();
+    assert_eq!((active, metrics.connections_active.get()), (1, 0));
+}
+
+#[test]
+fn spans_of_another_length_begin_where_those_before_end_and_what_is_passed_over_is_none() {
+    let (_dir, mut connection) = open();
+    site(&mut connection, "north");
+    let report_of = |sequence| report(sequence, at(sequence), vec![path("fibre", "up", 10.0)]);
+    let spans = |connection: &Connection| {
+        let spans = health::spans(connection, 1, (at(0), at(9000)), 99).unwrap();
+        spans.iter().map(|span| (span.at, span.count)).collect::<Vec<_>>()
+    };
+    for seconds in (0..3000).step_by(60) {
+        keep(&mut connection, "north", &report_of(seconds), at(seconds));
+    }
+    let long = SPAN * 2;
+    assert!(!retention::roll_up(&mut connection, at(300 + 90), SPAN, 9).unwrap().more);
+    assert_eq!(spans(&connection), [(at(0), 5)]);
+    while retention::roll_up(&mut connection, at(1200 + 90), long, 1).unwrap().more {}
+    let all = spans(&connection);
+    assert_eq!(all.iter().map(|(_, count)| count).sum::<u32>(), 20, "{all:?}");
+    assert!(all.windows(2).all(|two| two[0].0 < two[1].0) && all[1].0 == at(300), "{all:?}");
+    // Another site says late how it was.
+    retention::pass_over(&mut connection, at(2400)).unwrap();
+    site(&mut connection, "east");
+    keep(&mut connection, "east", &report_of(2390), at(2401));
+    assert_eq!(count(&connection, "late_spans"), 1);
+    retention::pass_over(&mut connection, at(2400)).unwrap();
+    assert_eq!((count(&connection, "late_spans"), spans(&connection).len()), (0, all.len()));
+    assert!(
+        Aged::Reports.prune(&connection, at(2400), 1000).unwrap().done > 0,
+        "what is not to be rolled up waits for nothing"
+    );
+    assert_eq!(health::history(&connection, 1, (at(0), at(9000)), 99).unwrap().len(), 10);
 }
 
 #[test]

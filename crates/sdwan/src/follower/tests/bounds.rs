@@ -56,7 +56,7 @@ impl Raw {
 }
 
 fn report(sequence: u64, events: usize) -> FromSite {
-    let reporter = Reporter::new(1);
+    let reporter = Reporter::new(1, usize::MAX);
     reporter.add(&paths(events as u64, 0), UNIX_EPOCH + Duration::from_millis(sequence));
     let report = reporter.first().unwrap();
     FromSite::Report(Box::new(Report { sequence, ..report }))

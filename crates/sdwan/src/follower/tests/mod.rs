@@ -322,7 +322,7 @@ fn paths(events: u64, sent: u64) -> Paths {
 
 #[test]
 fn a_report_says_what_has_gone_by_since_the_one_before_and_each_event_once() {
-    let reporter = Reporter::new(2);
+    let reporter = Reporter::new(2, usize::MAX);
     let mut last = 0;
     for (events, sent, since) in [(1, 10, 10), (3, 25, 15), (3, 4, 4)] {
         reporter.add(&paths(events, sent), UNIX_EPOCH);
@@ -337,6 +337,28 @@ fn a_report_says_what_has_gone_by_since_the_one_before_and_each_event_once() {
     }
     let first = reporter.first().unwrap();
     assert_eq!((first.at_ms, first.events.len()), (1000, 1), "the oldest had to go");
+}
+
+#[test]
+fn reports_that_wait_take_no_more_memory_than_they_may_and_the_last_one_always_waits() {
+    let add = |reporter: &Reporter, number: u64| {
+        reporter.add(&paths(3 * (number + 1), 0), UNIX_EPOCH + Duration::from_secs(number));
+    };
+    let measured = Reporter::new(9, usize::MAX);
+    add(&measured, 0);
+    let one = measured.octets();
+    assert!(one > 0);
+    let reporter = Reporter::new(9, one * 3);
+    for number in 0..5 {
+        add(&reporter, number);
+    }
+    assert!(reporter.octets() <= one * 3 && reporter.first().unwrap().at_ms > 0, "the oldest had to go");
+    let last = Reporter::new(9, 1);
+    add(&last, 0);
+    add(&last, 1);
+    assert_eq!((last.waiting(), last.first().unwrap().at_ms), (1, 1000));
+    last.kept(u64::MAX);
+    assert_eq!((last.waiting(), last.octets()), (0, 0));
 }
 
 fn delta(from: Option<u64>, to: u64, class: &str) -> Delta {

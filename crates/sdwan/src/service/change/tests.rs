@@ -66,7 +66,13 @@ impl Picture {
             kernel,
             tunnels,
             said: Arc::as_ptr(&service.said()) as usize,
-            peers: service.tell().unwrap().into_iter().map(|told| told.name).collect(),
+            peers: service
+                .tell()
+                .unwrap()
+                .into_iter()
+                .filter(|told| told.path.is_none())
+                .map(|told| told.name)
+                .collect(),
             marking: service.shared().marking.load().as_ref().clone(),
         }
     }
