@@ -85,7 +85,12 @@ pub(crate) fn run(global: &crate::cli::Global) -> anyhow::Result<()> {
 fn start(global: &crate::cli::Global, takeover: Option<&Takeover>) -> anyhow::Result<()> {
     let mut loaded = settings::load(global)?;
     let logs = Logs::start(loaded.value.log.format, loaded.value.log.levels())?;
-    sdwan::overlay(&mut loaded);
+    if let Err(error) = sdwan::overlay(&mut loaded) {
+        tracing::error!(
+            error,
+            "what the controller has said counts as it is, and each reload is refused until the file is other"
+        );
+    }
     let settings = loaded.value.clone();
     if loaded.file.is_none() {
         tracing::info!(
@@ -274,7 +279,10 @@ async fn serve(
     };
     let reload = Arc::new(reload);
     let following = Following::start(&settings, tunnels.as_ref(), &reload);
-    let tending = tunnels.as_ref().map(|tunnels| tokio::spawn(outwork_sdwan::keys::tend(Arc::clone(tunnels))));
+    let tending = tunnels.as_ref().map(|tunnels| {
+        let (keys, names) = (Arc::clone(tunnels), Arc::clone(tunnels));
+        [tokio::spawn(outwork_sdwan::keys::tend(keys)), tokio::spawn(outwork_sdwan::names::tend(names))]
+    });
     let admin = Admin {
         version: env!("CARGO_PKG_VERSION"),
         host: host_name(),
@@ -380,7 +388,7 @@ async fn serve(
     if let Some(following) = following {
         following.stop();
     }
-    if let Some(tending) = tending {
+    for tending in tending.into_iter().flatten() {
         tending.abort();
     }
     if let Some(controller) = controller {

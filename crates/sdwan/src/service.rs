@@ -34,6 +34,7 @@ use crate::engine::policy::PolicyError;
 use crate::kernel::{Carried, Kernel, KernelError};
 use crate::keys::rotation::State;
 use crate::keys::{Be, KeyTold, Keys, KeysError};
+use crate::names::Names;
 use crate::plan::Numbers;
 use crate::plane::join::Offload;
 use crate::plane::shared::{NOTICES, Shared};
@@ -143,6 +144,7 @@ pub struct Service {
     kernel: Kernel,
     threads: Mutex<Vec<JoinHandle<()>>>,
     numbers: Mutex<Numbers>,
+    names: Names,
     /// What was taken up last.
     in_force: Mutex<InForce>,
     /// Other descriptors of the queues, for who comes after.
@@ -219,6 +221,7 @@ impl Service {
             kernel,
             threads: Mutex::default(),
             numbers: Mutex::default(),
+            names: Names::default(),
             in_force: Mutex::new(InForce::nothing()?),
             queues: Mutex::new(shares),
         };
@@ -377,6 +380,16 @@ impl Service {
     /// Its uplinks.
     pub fn uplinks(&self) -> &[Bound] {
         &self.uplinks
+    }
+
+    /// Where endpoints are that have names.
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// Looks at what was taken up last; at nothing before the first.
+    pub(crate) fn look_at_settings<T>(&self, look: impl FnOnce(&Sdwan) -> T) -> Option<T> {
+        lock(&self.in_force).settings().map(look)
     }
 
     /// Who we are at them.
