@@ -85,7 +85,12 @@ pub(crate) fn run(global: &crate::cli::Global) -> anyhow::Result<()> {
 fn start(global: &crate::cli::Global, takeover: Option<&Takeover>) -> anyhow::Result<()> {
     let mut loaded = settings::load(global)?;
     let logs = Logs::start(loaded.value.log.format, loaded.value.log.levels())?;
-    sdwan::overlay(&mut loaded);
+    if let Err(error) = sdwan::overlay(&mut loaded) {
+        tracing::error!(
+            error,
+            "what the controller has said counts as it is, and each reload is refused until the file is other"
+        );
+    }
     let settings = loaded.value.clone();
     if loaded.file.is_none() {
         tracing::info!(

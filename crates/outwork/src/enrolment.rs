@@ -1,10 +1,10 @@
 //! `outwork sdwan enrol`: a site shows its token to its controller.
 
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
 
 use anyhow::{Context, ensure};
 use outwork_sdwan::channel::token::Token;
+use outwork_sdwan::config::place::Place;
 use outwork_sdwan::follower::enrol::{enrol as show, uplinks};
 use outwork_sdwan::follower::keep::Keep;
 use outwork_sdwan::keys::published;
@@ -21,7 +21,7 @@ use crate::table::printable;
 const MOST: u64 = 4096;
 
 /// `outwork sdwan enrol`.
-pub(crate) fn enrol(global: &Global, shown: &str, addresses: &[SocketAddr]) -> anyhow::Result<()> {
+pub(crate) fn enrol(global: &Global, shown: &str, addresses: &[Place]) -> anyhow::Result<()> {
     let mut read = String::new();
     let shown = match shown {
         "-" => {

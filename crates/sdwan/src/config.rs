@@ -4,12 +4,14 @@
 //! - [`families`]: uplinks that no path can be made of.
 //! - [`policy`]: classes, applications and policies; [`matching`], what they tell flows by.
 //! - [`qos`]: how uplinks are shaped.
-//! - [`network`]: the same as a controller says it of all sites.
+//! - [`network`]: the same as a controller says it of all sites; [`partial`], settings of which it says a part.
 
 pub mod families;
 pub mod health;
 pub mod matching;
 pub mod network;
+pub mod partial;
+pub mod place;
 pub mod policy;
 pub mod qos;
 
@@ -20,7 +22,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use outwork_config::{Affinity, At, ByteSize, Fault, Secret, choice, hours, secs, section, text_setting};
+use outwork_config::{Affinity, At, ByteSize, Fault, Secret, choice, hours, mins, secs, section, text_setting};
 use outwork_front::filter::Network;
 use outwork_host::name::InterfaceName;
 use outwork_net::netlink::Prefix;
@@ -30,6 +32,7 @@ use outwork_wireguard::{PresharedKey, PublicKey};
 use crate::plane::worker::SOCKETS;
 use crate::routing::masked;
 pub use health::HealthSettings;
+use place::Place;
 use policy::{ApplicationSettings, ClassSettings, PolicySettings};
 use qos::QosSettings;
 
@@ -42,7 +45,7 @@ section! {
         /// The interface of this machine by which packets for the others go and theirs come.
         pub tunnel: TunnelSettings,
         /// Ways out of this site.
-        pub uplink: Vec<Uplink> [restart],
+        pub uplink: Vec<Uplink>,
         /// Who speaks WireGuard and is no site of ours: phones, single machines, gateways of others.
         pub peer: Vec<PeerSettings>,
         /// The networks behind this site, that other sites may send to and hear from.
@@ -51,6 +54,8 @@ section! {
         pub hub: bool = false,
         /// Other sites, each joined to this one by every pair of uplinks that can reach each other.
         pub site: Vec<SiteSettings>,
+        /// Between two look-ups of the name of an endpoint by which somebody is reached. One by which nobody is, is looked up sooner, every ten seconds at most.
+        pub resolve: Duration [range secs(10)..=hours(24)] = mins(5),
         /// How paths to other sites are watched, and when traffic leaves one.
         pub health: HealthSettings,
         /// What classes of traffic need of their paths, by name.
@@ -65,7 +70,8 @@ section! {
         pub qos: QosSettings,
         /// When uplinks get other keys, and how long the ones before are good beside them.
         pub keys: KeySettings,
-        /// The controller that says what other sites, classes, applications and policies there are. What the file says of them counts until it has said something.
+        /// The controller that says what other sites, classes, applications and policies there are, and what uplinks are worth. What the file says of them counts until it has said
+        /// something. What it says for all sites of `health`, `default_class` and `qos.class` counts where this file does not say it.
         pub controller: Option<FollowSettings>,
     }
     check sdwan;
@@ -75,8 +81,8 @@ section! {
     /// The controller that this site follows, once `outwork sdwan enrol` has made it known there.
     #[required_keys]
     pub struct FollowSettings {
-        /// Where it listens: addresses with ports, the first that answers counts.
-        pub address: Vec<SocketAddr> [restart],
+        /// Where it listens: addresses or names with ports, the first that answers counts. A name is looked up each time that the controller is dialled.
+        pub address: Vec<Place> [restart],
         /// Between reports of how paths are, and of what has gone by them.
         pub report: Duration [restart, range secs(1)..=hours(1)] = secs(10),
         /// Reports that are kept while the controller is not to be reached; beyond it, the oldest go.
@@ -120,8 +126,8 @@ section! {
         pub next_public_key: Option<KeyText>,
         /// The first public key that it ever had, where that is another: hubs know it by that. Of use where paths go by hubs.
         pub first_public_key: Option<KeyText>,
-        /// Where it can be dialled; unset, it dials.
-        pub endpoint: Option<SocketAddr>,
+        /// Where it can be dialled: an address or a name, and a port; unset, it dials.
+        pub endpoint: Option<Place>,
         /// What it is worth to avoid it, in milliseconds of delay.
         pub cost: u16 = 0,
         /// Bits a second; 0 where nobody has said.
@@ -197,20 +203,20 @@ section! {
     #[required_keys]
     pub struct Uplink {
         /// What it is called in metrics, in the API and in the log.
-        pub name: String,
+        pub name: String [restart],
         /// The interface that datagrams leave by, and come by; unset, the kernel chooses. One that is not there is waited for.
-        pub interface: Option<InterfaceName>,
+        pub interface: Option<InterfaceName> [restart],
         /// The port, and the address where it is to be one. The unspecified address is every one of its family; `[::]:51820` is IPv6 alone.
-        pub listen: Vec<SocketAddr> = vec![SocketAddr::from(([0, 0, 0, 0], 51820))],
+        pub listen: Vec<SocketAddr> [restart] = vec![SocketAddr::from(([0, 0, 0, 0], 51820))],
         /// The private key in base64, as `wg genkey` writes it. Unset, and without `private_key_file`, one is made at the first start and kept in `store.data_dir`.
-        pub private_key: Option<Secret>,
+        pub private_key: Option<Secret> [restart],
         /// A file that has the private key.
-        pub private_key_file: Option<PathBuf>,
-        /// Where other sites can dial it: an address and port that lead to it from outside. Unset, it dials.
-        pub endpoint: Option<SocketAddr>,
+        pub private_key_file: Option<PathBuf> [restart],
+        /// Where other sites can dial it: an address or a name, and a port, that lead to it from outside. Unset, it dials.
+        pub endpoint: Option<Place> [restart],
         /// Who carries the tunnels of peers that are joined to it. By one that may be the kernel's no site is joined: the kernel knows no paths and policies.
-        pub carrier: CarrierKind = CarrierKind::Process,
-        /// What it is worth to avoid it, in milliseconds of delay.
+        pub carrier: CarrierKind [restart] = CarrierKind::Process,
+        /// What it is worth to avoid it, in milliseconds of delay. Of a site that follows a controller, what that says counts, for this and all that follows.
         pub cost: u16 = 0,
         /// Bits a second; 0 where nobody has said.
         pub bandwidth: u64 = 0,
@@ -232,8 +238,8 @@ section! {
         pub public_key: KeyText,
         /// A key that both were given beforehand, in base64, as `wg genpsk` writes it.
         pub preshared_key: Option<Secret>,
-        /// Where it is; unset, it has to come to us.
-        pub endpoint: Option<SocketAddr>,
+        /// Where it is: an address or a name, and a port; unset, it has to come to us.
+        pub endpoint: Option<Place>,
         /// The networks behind it: packets for them go to it, and it may send from no others. Of networks within each other the narrowest counts.
         pub allowed_ips: Vec<Network>,
         /// It hears of us at least so often, which keeps the way through a NAT open.
@@ -490,7 +496,7 @@ fn together(sdwan: &Sdwan, at: &mut At<'_>) {
 }
 
 /// Whether a network is another one, or a part of it.
-fn is_within(network: &Network, other: &Network) -> bool {
+pub(crate) fn is_within(network: &Network, other: &Network) -> bool {
     let start = masked(Prefix { address: network.address(), length: other.length() });
     network.length() >= other.length() && start.address == other.address()
 }

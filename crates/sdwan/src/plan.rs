@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 
 use outwork_front::filter::Network as Net;
 
+use crate::config::place::Place;
 use crate::config::{CarrierKind, FarUplink, PeerSettings, Sdwan, SiteSettings, Uplink as OwnUplink};
 use crate::control::sites::{self, Remote};
 use crate::control::{Plan, Wanted};
@@ -63,7 +64,7 @@ fn peers(settings: &Sdwan) -> Vec<Wanted> {
             uplink: UplinkIndex(uplink),
             remote: peer.public_key.0,
             psk: peer.preshared(),
-            endpoint: peer.endpoint,
+            endpoint: peer.endpoint.as_ref().and_then(Place::address),
             keepalive: peer.keepalive,
             networks: prefixes(&peer.allowed_ips),
         })
@@ -72,7 +73,7 @@ fn peers(settings: &Sdwan) -> Vec<Wanted> {
 }
 
 /// Who can begin to talk to an uplink that has, or has not, an endpoint.
-fn reach(endpoint: Option<SocketAddr>) -> Reach {
+fn reach(endpoint: Option<&Place>) -> Reach {
     if endpoint.is_some() { Reach::Public } else { Reach::Closed }
 }
 
@@ -82,16 +83,17 @@ fn own_uplink(id: UplinkId, uplink: &OwnUplink) -> Uplink {
         v6: uplink.listen.iter().any(SocketAddr::is_ipv6),
     };
     let OwnUplink { endpoint, cost, bandwidth, metered, backup, .. } = uplink;
-    let reach = reach(*endpoint);
+    let reach = reach(endpoint.as_ref());
     Uplink { id, reach, families, cost: *cost, bandwidth: *bandwidth, metered: *metered, backup: *backup }
 }
 
 fn far_uplink(id: UplinkId, uplink: &FarUplink) -> Uplink {
     let FarUplink { endpoint, cost, bandwidth, metered, backup, .. } = uplink;
-    // Of who dials, the families are known when it has come: any will do.
-    let is = |wanted: fn(&SocketAddr) -> bool| endpoint.as_ref().is_none_or(wanted);
+    // Of who dials, the families are known when it has come, and those of a name when it was found: any will do.
+    let at = endpoint.as_ref().and_then(Place::address);
+    let is = |wanted: fn(&SocketAddr) -> bool| at.as_ref().is_none_or(wanted);
     let families = Families { v4: is(SocketAddr::is_ipv4), v6: is(SocketAddr::is_ipv6) };
-    let reach = reach(*endpoint);
+    let reach = reach(endpoint.as_ref());
     Uplink { id, reach, families, cost: *cost, bandwidth: *bandwidth, metered: *metered, backup: *backup }
 }
 
@@ -124,7 +126,8 @@ fn all_sites(settings: &Sdwan, numbers: &mut Numbers) -> sites::Plan {
             uplinks.insert(number, uplink.name.clone());
             let [next, first] = [uplink.next_public_key, uplink.first_public_key].map(|key| key.map(|key| key.0));
             let key = uplink.public_key.0;
-            let known = Remote { key, next, first: first.unwrap_or(key), endpoint: uplink.endpoint };
+            let endpoint = uplink.endpoint.as_ref().and_then(Place::address);
+            let known = Remote { key, next, first: first.unwrap_or(key), endpoint };
             remote.insert(number, known);
             there.push(far_uplink(number, uplink));
         }

@@ -36,6 +36,7 @@ use crate::engine::policy::PolicyError;
 use crate::kernel::{Carried, Kernel, KernelError};
 use crate::keys::rotation::State;
 use crate::keys::{self, Be, KeyTold, Keys, KeysError};
+use crate::names::{self, Names};
 use crate::plan::Numbers;
 use crate::plane::join::Offload;
 use crate::plane::shared::{NOTICES, Shared};
@@ -147,6 +148,7 @@ pub struct Service {
     kernel: Kernel,
     threads: Mutex<Vec<JoinHandle<()>>>,
     numbers: Mutex<Numbers>,
+    names: Names,
     /// What was taken up last.
     in_force: Mutex<InForce>,
     /// Other descriptors of the queues, for who comes after.
@@ -221,6 +223,7 @@ impl Service {
             kernel,
             threads: Mutex::default(),
             numbers: Mutex::default(),
+            names: Names::default(),
             in_force: Mutex::new(InForce::nothing()?),
             queues: Mutex::new(shares),
         };
@@ -388,6 +391,16 @@ impl Service {
         &self.uplinks
     }
 
+    /// Where endpoints are that have names.
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// Looks at what was taken up last; at nothing before the first.
+    pub(crate) fn look_at_settings<T>(&self, look: impl FnOnce(&Sdwan) -> T) -> Option<T> {
+        lock(&self.in_force).settings().map(look)
+    }
+
     /// Who we are at them.
     pub fn keys(&self) -> &Keys {
         &self.keys
@@ -482,9 +495,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Does what is due with the keys and the routes of a service, for as long as it is awaited.
+/// Does what is due with the keys, the names and the routes of a service, for as long as it is awaited.
 pub async fn tend(service: Arc<Service>) {
-    tokio::join!(keys::tend(Arc::clone(&service)), tend_routes(service));
+    tokio::join!(keys::tend(Arc::clone(&service)), names::tend(Arc::clone(&service)), tend_routes(service));
 }
 
 /// Sees to what this machine answers by from the addresses of its uplinks.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use outwork_sdwan::config::place::Place;
 
 use super::duration;
 
@@ -16,6 +17,7 @@ pub(crate) enum SdwanCommand {
     #[command(after_help = "\
 Examples:
   outwork sdwan token north
+  outwork sdwan token north --subnets 10.1.0.0/16,2001:db8:1::/48
   outwork sdwan token north --expires 10m | ssh north outwork sdwan enrol -")]
     Token {
         /// What the site is to be called.
@@ -23,6 +25,9 @@ Examples:
         /// How long it is good for; an hour without it, 30 days at most.
         #[arg(long, value_name = "DURATION", value_parser = duration)]
         expires: Option<Duration>,
+        /// The networks that the site may come with, or parts of them; without it, any that overlap no other site's, and no default route.
+        #[arg(long, value_name = "NETWORKS", value_delimiter = ',')]
+        subnets: Option<Vec<String>>,
     },
     /// Lists tokens that let sites in, without their secrets: at the controller
     Tokens,
@@ -42,14 +47,15 @@ Examples:
 Examples:
   outwork sdwan enrol outwork_enrol_...
   outwork sdwan enrol - < token
-  outwork sdwan enrol - --controller 192.0.2.9:8068 < token")]
+  outwork sdwan enrol - --controller 192.0.2.9:8068 < token
+  outwork sdwan enrol - --controller control.example.org:8068 < token")]
     Enrol {
         /// The token; `-` reads it from standard input, where no list of processes shows it.
         #[arg(value_name = "TOKEN")]
         shown: String,
         /// Where the controller is, for this once; without it, where sdwan.controller.address says.
-        #[arg(long, value_name = "ADDRESS")]
-        controller: Vec<std::net::SocketAddr>,
+        #[arg(long, value_name = "HOST:PORT")]
+        controller: Vec<Place>,
     },
     /// Makes another key for an uplink of this site, which takes over from the one that it has: at the site
     ///
@@ -102,6 +108,31 @@ Examples:
     /// Lists, adds, changes and removes policies, at the controller
     #[command(subcommand)]
     Policies(DocumentCommand),
+    /// Shows and changes what holds at all sites whose own files do not say it: at the controller
+    #[command(subcommand)]
+    Settings(SharedCommand),
+}
+
+/// What is done with settings for all sites.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SharedCommand {
+    /// Shows them
+    Show,
+    /// Changes them: what is not named stays as it is. Where somebody else changes them at the same time, nothing is done
+    ///
+    /// Keys are those of [sdwan]: all of health, default_class, and qos.class. A site that says one of them in its own file goes by that.
+    #[command(after_help = "\
+Examples:
+  outwork sdwan settings edit health.misses=5 health.interval=5s
+  outwork sdwan settings edit default_class=transactional qos.class.voice.share=0.25
+  outwork sdwan settings edit --clear health.interval --clear qos.class.voice")]
+    Edit {
+        #[command(flatten)]
+        says: DocumentArgs,
+        /// Takes a key out, with all below it; may be given many times.
+        #[arg(long, value_name = "KEY")]
+        clear: Vec<String>,
+    },
 }
 
 /// What is done with documents of a kind.
@@ -132,7 +163,8 @@ Examples:
 Examples:
   outwork sdwan policies edit calls priority=10 mark=EF
   outwork sdwan policies edit calls --clear mark
-  outwork sdwan uplinks edit north/lte cost=50 metered=true")]
+  outwork sdwan uplinks edit north/lte cost=50 metered=true
+  outwork sdwan uplinks edit north/lte pinned=true  # stays though the site names it no longer")]
     Edit {
         /// Its name; that of an uplink behind its site's, such as north/fibre.
         name: String,

@@ -176,7 +176,7 @@ impl Reload {
         let global =
             Global { config: state.read.file.clone().or_else(|| self.global.config.clone()), ..self.global.clone() };
         let mut read = settings::load(&global).map_err(|error| Refusal::unread(&error))?;
-        super::sdwan::overlay(&mut read);
+        super::sdwan::overlay(&mut read).map_err(Refusal::Prepare)?;
         let changes = diff(&state.read.value, &read.value);
         let fixed =
             changes.iter().filter(|change| !change.live).map(|change| (change.key.clone(), read.origin(&change.key)));

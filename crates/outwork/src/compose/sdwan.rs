@@ -4,9 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use outwork_admin::{ServiceApi, ServiceState, State};
+use outwork_config::Origin;
 use outwork_sdwan::api::{Place, router};
+use outwork_sdwan::config::network::Written;
 use outwork_sdwan::controller::{self, Controller};
 use outwork_sdwan::follower::enrol::uplinks;
+use outwork_sdwan::follower::keep::KeepError;
 use outwork_sdwan::follower::said::Said;
 use outwork_sdwan::follower::{Follower, TakeUp};
 use outwork_sdwan::metrics::{QosMetrics, SdwanMetrics};
@@ -47,11 +50,21 @@ fn said_here(data_dir: &Path) -> &'static Arc<Said> {
     SAID.get_or_init(|| Said::new(&said(data_dir)))
 }
 
+/// Keys of `sdwan` that the file, a variable or a flag says.
+fn written(read: &Read) -> Written {
+    let said = read.effective.iter().filter(|entry| entry.origin != Origin::Default);
+    Written::new(said.filter_map(|entry| entry.key.strip_prefix("sdwan.").map(str::to_owned)))
+}
+
 /// Puts what the controller of this site has said over what the file says. Where a reload cannot read that, tunnels stay as they were; a start that cannot has the file alone.
-pub(super) fn overlay(read: &mut Read) {
-    let said = Arc::clone(said_here(&read.value.store.data_dir));
-    match said.overlay(&mut read.value.sdwan) {
+///
+/// # Errors
+/// What the file says that does not go together with that. It lies over the file all the same: a start goes by it, and a reload is refused.
+pub(super) fn overlay(read: &mut Read) -> Result<(), String> {
+    let (said, written) = (Arc::clone(said_here(&read.value.store.data_dir)), written(read));
+    match said.overlay(&mut read.value.sdwan, &written) {
         Ok(None) => {}
+        Ok(Some(error @ KeepError::Clash(_))) => return Err(error.to_string()),
         Ok(Some(error)) => {
             tracing::error!(%error, "what the controller has said cannot be read: it stays in force as it was read last");
         }
@@ -59,6 +72,7 @@ pub(super) fn overlay(read: &mut Read) {
             tracing::error!(%error, "what the controller has said cannot be read, and is left out: the file counts alone");
         }
     }
+    Ok(())
 }
 
 /// Starts them, where there are any, in the place of those of another process if there is what it has left.

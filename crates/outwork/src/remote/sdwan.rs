@@ -10,7 +10,7 @@ use ureq::http::Method;
 
 use super::{done, items, rows};
 use crate::cli::Global;
-use crate::cli::sdwan::{DocumentArgs, DocumentCommand, SdwanCommand};
+use crate::cli::sdwan::{DocumentArgs, DocumentCommand, SdwanCommand, SharedCommand};
 use crate::client::{Client, escaped, query};
 use crate::local::print_json;
 use crate::table::{cell, printable, write_pairs};
@@ -24,8 +24,12 @@ const CHANGES: usize = 50;
 pub(crate) fn sdwan(global: &Global, command: &SdwanCommand) -> anyhow::Result<()> {
     let client = Client::new(global)?;
     match command {
-        SdwanCommand::Token { site, expires } => {
+        SdwanCommand::Token { site, expires, subnets } => {
             let mut body = json!({ "site": site });
+            if let Some(subnets) = subnets {
+                let subnets = subnets.iter().map(|text| text.trim()).filter(|text| !text.is_empty());
+                body["subnets"] = subnets.collect();
+            }
             if let Some(expires) = expires {
                 body["expires_in"] = json!(expires.as_secs());
             }
@@ -64,6 +68,7 @@ pub(crate) fn sdwan(global: &Global, command: &SdwanCommand) -> anyhow::Result<(
         SdwanCommand::Classes(command) => document(global, &client, "classes", command),
         SdwanCommand::Applications(command) => document(global, &client, "applications", command),
         SdwanCommand::Policies(command) => document(global, &client, "policies", command),
+        SdwanCommand::Settings(command) => shared(global, &client, command),
     }
 }
 
@@ -122,8 +127,14 @@ fn tokens(global: &Global, client: &Client) -> anyhow::Result<()> {
     if global.json {
         return print_json(&json!({ "items": tokens }));
     }
-    rows(&mut anstream::stdout(), &[">NUMBER", "SITE", "MADE BY", "EXPIRES", "USED"], &tokens, "no tokens", |token| {
-        ["id", "site", "created_by", "expires", "used"].map(|key| cell(&token[key])).to_vec()
+    let columns = [">NUMBER", "SITE", "NETWORKS", "MADE BY", "EXPIRES", "USED"];
+    rows(&mut anstream::stdout(), &columns, &tokens, "no tokens", |token| {
+        let mut cells = ["id", "site", "subnets", "created_by", "expires", "used"].map(|key| text(&token[key]));
+        // Those that overlap nobody's.
+        if token["subnets"].is_null() {
+            cells[2] = "any free".to_owned();
+        }
+        cells.to_vec()
     })?;
     Ok(())
 }
@@ -176,6 +187,7 @@ fn document(global: &Global, client: &Client, kind: &str, command: &DocumentComm
             named(kind, name, &mut body)?;
             put(&mut body, says);
             let answer = client.change(Method::POST, &format!("/controller/{kind}"), Some(&json!({ "body": body })))?;
+            warn(&answer)?;
             done(global, &answer, &format!("added {name} to the {kind}"))
         }
         DocumentCommand::Edit { name, says, clear } => {
@@ -190,11 +202,106 @@ fn document(global: &Global, client: &Client, kind: &str, command: &DocumentComm
             );
             let change = json!({ "body": body, "version": there["version"] });
             let answer = client.change(Method::PUT, &place(kind, name), Some(&change))?;
+            warn(&answer)?;
             done(global, &answer, &format!("changed {name} of the {kind}: version {}", cell(&answer["version"])))
         }
         DocumentCommand::Remove { name } => {
             let answer = client.change(Method::DELETE, &place(kind, name), None)?;
             done(global, &answer, &format!("removed {name} from the {kind}"))
+        }
+    }
+}
+
+/// Says what should be looked at in what was just changed.
+fn warn(answer: &Json) -> anyhow::Result<()> {
+    for warning in items(&answer["warnings"]) {
+        crate::report::warn(&printable(&cell(warning)))?;
+    }
+    Ok(())
+}
+
+/// Where the settings for all sites are.
+const SHARED: &str = "/controller/settings/network";
+
+fn shared(global: &Global, client: &Client, command: &SharedCommand) -> anyhow::Result<()> {
+    // There is one document of them, or none yet.
+    let found = all(client, "/controller/settings")?;
+    let there = items(&found).first().cloned();
+    match command {
+        SharedCommand::Show => {
+            if global.json {
+                return print_json(&there.unwrap_or_else(|| json!({ "body": {} })));
+            }
+            let Some(there) = there else {
+                writeln!(anstream::stdout(), "nothing: each site goes by its own file")?;
+                return Ok(());
+            };
+            let own = ["version", "updated", "updated_by"];
+            let mut pairs: Vec<_> = own.iter().map(|key| ((*key).to_owned(), cell(&there[*key]))).collect();
+            leaves("", &there["body"], &mut pairs);
+            let pairs: Vec<_> = pairs.iter().map(|(key, value)| (key.as_str(), value.clone())).collect();
+            write_pairs(&mut anstream::stdout(), &pairs)?;
+            Ok(())
+        }
+        SharedCommand::Edit { says, clear } => {
+            let before = there.as_ref().map_or_else(|| json!({}), |there| there["body"].clone());
+            let mut body = whole(says)?.map_or_else(|| before.clone(), Json::Object);
+            clear.iter().for_each(|key| take_out(&mut body, key));
+            for (key, value) in &says.set {
+                put_in(&mut body, key, value)?;
+            }
+            anyhow::ensure!(
+                body != before,
+                "nothing would change; name what is to: `outwork sdwan settings edit --help`"
+            );
+            let answer = match there {
+                None => client.change(Method::POST, "/controller/settings", Some(&json!({ "body": body })))?,
+                Some(there) => {
+                    let change = json!({ "body": body, "version": there["version"] });
+                    client.change(Method::PUT, SHARED, Some(&change))?
+                }
+            };
+            done(global, &answer, &format!("changed the settings of all sites: version {}", cell(&answer["version"])))
+        }
+    }
+}
+
+/// Keys with dots, and their values.
+fn leaves(above: &str, value: &Json, out: &mut Vec<(String, String)>) {
+    match value {
+        Json::Object(table) => {
+            for (key, value) in table {
+                let key = if above.is_empty() { key.clone() } else { format!("{above}.{key}") };
+                leaves(&key, value, out);
+            }
+        }
+        value => out.push((above.to_owned(), text(value))),
+    }
+}
+
+/// Puts a value where a key with dots leads to.
+fn put_in(body: &mut Json, key: &str, value: &str) -> anyhow::Result<()> {
+    let mut place = body;
+    for part in key.split('.') {
+        anyhow::ensure!(!part.is_empty(), "{key:?} is no key: expected such as health.misses");
+        let table = place.as_object_mut().with_context(|| format!("{key}: what lies above {part:?} is a value"))?;
+        place = table.entry(part).or_insert_with(|| json!({}));
+    }
+    *place = serde_json::from_str(value).unwrap_or_else(|_| Json::from(value));
+    Ok(())
+}
+
+/// Takes out what a key with dots leads to, and tables that have nothing any more.
+fn take_out(body: &mut Json, key: &str) {
+    let Some(table) = body.as_object_mut() else { return };
+    let Some((first, rest)) = key.split_once('.') else {
+        table.remove(key);
+        return;
+    };
+    if let Some(below) = table.get_mut(first) {
+        take_out(below, rest);
+        if below.as_object().is_some_and(Map::is_empty) {
+            table.remove(first);
         }
     }
 }
@@ -331,5 +438,22 @@ mod tests {
         assert_eq!(Json::Object(body.clone()), json!({ "site": "north", "name": "fibre" }));
         assert!(named("uplinks", "fibre", &mut body).is_err());
         assert_eq!(place("uplinks", "north/my fibre"), "/controller/uplinks/north/my%20fibre");
+    }
+
+    #[test]
+    fn settings_of_all_sites_are_named_with_dots() {
+        let mut body =
+            json!({ "health": { "misses": 5, "fast": "50ms" }, "qos": { "class": { "voice": { "share": 0.2 } } } });
+        put_in(&mut body, "health.interval", "5s").unwrap();
+        put_in(&mut body, "qos.class.bulk.share", "0.1").unwrap();
+        take_out(&mut body, "qos.class.voice");
+        take_out(&mut body, "health.fast");
+        take_out(&mut body, "health.nothing.of.this");
+        let expected = json!({
+            "health": { "misses": 5, "interval": "5s" }, "qos": { "class": { "bulk": { "share": 0.1 } } },
+        });
+        assert_eq!(body, expected);
+        take_out(&mut body, "qos.class.bulk.share");
+        assert!(body.get("qos").is_none() && put_in(&mut body, "health.misses.more", "1").is_err());
     }
 }

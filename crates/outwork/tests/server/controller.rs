@@ -158,3 +158,30 @@ fn databases_are_looked_after_with_and_without_a_server() {
         assert_eq!(json!(faults), json!([[], []]), "the store's database and the controller's");
     }
 }
+
+#[test]
+fn settings_of_all_sites_are_shown_and_changed_by_commands() {
+    let place = controller();
+    assert!(place.must(&["sdwan", "settings", "show"]).contains("each site goes by its own file"));
+    place.must(&["sdwan", "settings", "edit", "health.misses=5", "default_class=voice"]);
+    place.must(&["sdwan", "settings", "edit", "qos.class.bulk.share=0.2", "--clear", "default_class"]);
+    let shown: Json = serde_json::from_str(&place.must(&["sdwan", "settings", "show", "--json"])).expect("JSON");
+    let expected = json!({ "health": { "misses": 5 }, "qos": { "class": { "bulk": { "share": 0.2 } } } });
+    assert_eq!((&shown["version"], &shown["body"]), (&json!(2), &expected));
+    assert!(place.must(&["sdwan", "settings", "show"]).contains("qos.class.bulk.share"));
+    for (odd, said) in [("health.misses=99", "health.misses"), ("tunnel.mtu=1400", "each site's own file")] {
+        let refused = place.outwork(&["sdwan", "settings", "edit", odd]);
+        assert!(!refused.status.success() && text(&refused.stderr).contains(said), "{refused:?}");
+    }
+}
+
+#[test]
+fn a_token_says_which_networks_it_is_for_and_sites_that_overlap_are_pointed_out() {
+    let place = controller();
+    place.must(&["sdwan", "token", "north", "--subnets", "10.1.0.0/16,fd01::/48"]);
+    let tokens = place.must(&["sdwan", "tokens"]);
+    assert!(tokens.contains("10.1.0.0/16, fd01::/48"), "{tokens}");
+    place.must(&["sdwan", "sites", "add", "south", "subnets=[\"10.2.0.0/16\"]"]);
+    let west = place.outwork(&["sdwan", "sites", "add", "west", "subnets=[\"10.2.7.0/24\"]"]);
+    assert!(west.status.success() && text(&west.stderr).contains("behind site south"), "{west:?}");
+}

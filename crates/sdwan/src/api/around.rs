@@ -33,7 +33,7 @@ pub(super) fn router() -> OpenApiRouter<Place> {
         let all = format!("/{}", kind.plural());
         let router = match kind {
             // A site has no list of these of its own.
-            Kind::Application => router.route(&all, any(elsewhere)),
+            Kind::Application | Kind::Settings => router.route(&all, any(elsewhere)),
             _ => router.route(&all, axum::routing::post(elsewhere)),
         };
         router.route(&format!("{all}/{{*name}}"), any(elsewhere))
@@ -183,7 +183,7 @@ async fn elsewhere(
     }
     Err(match &place.follower {
         Some(follower) => {
-            let at: Vec<_> = follower.addresses().iter().map(|at| at.ip().to_string()).collect();
+            let at: Vec<_> = follower.addresses().iter().map(crate::config::place::Place::host).collect();
             let at = at.join(", ");
             Problem::not_found(format!("the network is changed at its controller ({at}), under {THERE}{below} there"))
         }

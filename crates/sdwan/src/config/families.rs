@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use outwork_config::Fault;
 
+use super::place::Place;
 use super::{CarrierKind, FarUplink, Sdwan, Uplink};
 
 /// That are told of; where one file is wrong in one way, more say nothing more.
@@ -15,7 +16,10 @@ fn family(v4: bool) -> &'static str {
 
 /// Of who dials, the families are known when it has come.
 fn meet(own: &Uplink, far: &FarUplink) -> bool {
-    far.endpoint.is_none_or(|there| own.listen.iter().any(|here| here.is_ipv4() == there.is_ipv4()))
+    far.endpoint
+        .as_ref()
+        .and_then(Place::address)
+        .is_none_or(|there| own.listen.iter().any(|here| here.is_ipv4() == there.is_ipv4()))
 }
 
 /// The key of each with a remark.
@@ -37,7 +41,7 @@ pub fn apart(sdwan: &Sdwan) -> Vec<(String, Fault)> {
     });
     let unreached = far().filter(|(_, far)| !own().any(|(_, own)| meet(own, far)));
     let unreached = unreached.filter_map(|((site, place), far)| {
-        let endpoint = far.endpoint?;
+        let endpoint = far.endpoint.as_ref().and_then(Place::address)?;
         let (of, family) = (&sdwan.site.get(site)?.name, family(endpoint.is_ipv4()));
         let found = format!(
             "{of}/{} is at {endpoint}, and no uplink of this site speaks {family}: no path goes there",

@@ -242,7 +242,7 @@ pub(super) fn check(sdwan: &Sdwan, at: &mut At<'_>) {
     let class_left_out = left_out("class", at);
     if !is_class(&sdwan.default_class) && !class_left_out {
         let names = classes.iter().map(|(name, _)| *name);
-        at.fault("default_class", unknown("class", &sdwan.default_class, names));
+        unless_followed(sdwan, "default_class", unknown("class", &sdwan.default_class, names), at);
     }
     applications(sdwan, at);
     if sdwan.policy.len() > POLICIES {
@@ -266,6 +266,14 @@ pub(super) fn check(sdwan: &Sdwan, at: &mut At<'_>) {
         references(sdwan, index, at);
     }
     unreached(sdwan, at);
+}
+
+/// Adds a fault, or a warning where there is a controller that may say what is missing: it is looked at again with that.
+pub(super) fn unless_followed(sdwan: &Sdwan, key: &str, fault: Fault, at: &mut At<'_>) {
+    match sdwan.controller {
+        None => at.fault(key, fault),
+        Some(_) => at.warn(key, fault.help("its controller may say more: once it has, this is looked at again")),
+    }
 }
 
 /// Whether something of a section could not be read: what refers to it is no fault then.

@@ -10,7 +10,7 @@ use outwork_config::{At, Fault, choice, millis, secs, section, text_setting};
 use outwork_host::name::InterfaceName;
 
 use super::matching::Dscp;
-use super::policy::{left_out, unknown};
+use super::policy::{left_out, unknown, unless_followed};
 use super::{Sdwan, Uplink};
 
 /// The class of hellos and handshakes.
@@ -299,7 +299,8 @@ pub(super) fn check(sdwan: &Sdwan, at: &mut At<'_>) {
     for name in sdwan.qos.class.keys().filter(|name| !classes_left_out && !known().any(|known| known == name.as_str()))
     {
         let fault = unknown("class", name, known());
-        at.fault(&join_key("qos.class", name), fault.help(format!("add [sdwan.class.{name}], or name another")));
+        let fault = fault.help(format!("add [sdwan.class.{name}], or name another"));
+        unless_followed(sdwan, &join_key("qos.class", name), fault, at);
     }
     let default = &sdwan.qos.default_class;
     if default == CONTROL || !shaped.iter().any(|class| class.name == *default) {
@@ -349,7 +350,7 @@ fn uplinks(sdwan: &Sdwan, classes: &[Shaped], at: &mut At<'_>) {
     if shaped.is_empty() {
         let fault = Fault::new("no uplink can be shaped");
         let fault = fault.expected("an uplink that has an interface, and a bandwidth or a rate in qos.uplink");
-        at.fault("qos.enabled", fault.help("add them, or take this out"));
+        unless_followed(sdwan, "qos.enabled", fault.help("add them, or take this out"), at);
     }
     let mut interfaces: BTreeMap<&str, &str> = BTreeMap::new();
     for uplink in &shaped {

@@ -341,15 +341,21 @@ impl Controller {
         self.changed.send_modify(|count| *count += 1);
     }
 
-    /// Makes a token for a site. It is told here and never again.
+    /// Makes a token for a site, and for the networks that it may come with where these are said. It is told here and never again.
     ///
     /// # Errors
     /// When the database refuses, too many tokens are good already, or there is no randomness.
-    pub async fn invite(&self, site: &str, life: Duration, who: &str) -> Result<(Token, Enrolment), ControllerError> {
+    pub async fn invite(
+        &self,
+        site: &str,
+        subnets: Option<Vec<String>>,
+        life: Duration,
+        who: &str,
+    ) -> Result<(Token, Enrolment), ControllerError> {
         let token = Token::random(self.authority.fingerprint()).map_err(|_| ControllerError::Random)?;
         let (kept, site, who) = (token.clone(), site.to_owned(), who.to_owned());
         let add = move |connection: &mut rusqlite::Connection| {
-            store::enrolments::add(connection, &kept, &site, life, &who, SystemTime::now())
+            store::enrolments::add(connection, &kept, (&site, subnets), life, &who, SystemTime::now())
         };
         let enrolment = self.store.write(Query::Enrolment, add).await??;
         Ok((token, enrolment))

@@ -173,11 +173,16 @@ async fn enrolled(controller: &Controller, enrol: Enrol) -> Result<Enrolled, Ses
     let (serial, expires) = (issued.serial, issued.expires);
     let certified = Certified { serial, site: site.clone(), issued: now, expires, revoked: None };
     let bring = move |connection: &mut Connection| {
-        let edits = enrolments::brought(connection, &certified.site, &subnets, &uplinks)?;
+        let edits = enrolments::brought_by(connection, &token, &certified.site, &subnets, &uplinks)?;
+        let edits = match edits {
+            Ok(edits) => edits,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
         enrolments::enrol(connection, (&token[..], &secret[..]), &edits, &certified, now)
     };
     controller.store.write(Query::Enrolment, bring).await?.map_err(|refusal| match refusal {
         TokenRefusal::Documents(error) => denied(&why(&error)),
+        TokenRefusal::Networks(why) => denied(&why),
         _ => denied(NO_TOKEN),
     })?;
     controller.tell();
@@ -441,7 +446,7 @@ impl Session<'_> {
     async fn bring(&self, version: u64, uplinks: Vec<serde_json::Value>) -> Result<(), SessionError> {
         let site = self.site.to_owned();
         let bring = move |connection: &mut Connection| {
-            let who = format!("site {site}");
+            let who = enrolments::known_as(&site);
             let ahead = documents::advance(connection, version, &who, SystemTime::now())?;
             // Removed meanwhile, it does not come back by that.
             if documents::get(connection, Kind::Site, &site)?.is_none() {
@@ -450,7 +455,7 @@ impl Session<'_> {
             let edits = enrolments::brought(connection, &site, &[], &uplinks)?;
             match edits.is_empty() {
                 true => Ok(Ok(ahead)),
-                false => documents::edit(connection, &edits, &who, SystemTime::now()).map(|done| done.map(|_| true)),
+                false => enrolments::bring(connection, &edits, &who, SystemTime::now()).map(|done| done.map(|()| true)),
             }
         };
         match self.controller.store.write(Query::Change, bring).await? {

@@ -18,7 +18,9 @@ use crate::channel::message::{Enrol, FromController, FromSite, Request};
 use crate::channel::tls::{self, TlsError};
 use crate::channel::token::Token;
 use crate::config::Sdwan;
+use crate::config::place::Place;
 use crate::keys::Published;
+use crate::names::look_up;
 use crate::network::signed::Verifier;
 
 /// How long each address may take.
@@ -43,6 +45,9 @@ pub enum EnrolError {
         /// What went wrong.
         why: String,
     },
+    /// Nobody knows its name.
+    #[error("the controller is not found: {0}")]
+    Unknown(String),
     /// There is no place to look for it.
     #[error("nothing says where the controller is: set sdwan.controller.address")]
     Nowhere,
@@ -73,7 +78,7 @@ pub fn uplinks(settings: &Sdwan, keys: &[Published]) -> Vec<Json> {
                 body[field] = json!(key.to_string());
             }
         }
-        if let Some(endpoint) = own.endpoint {
+        if let Some(endpoint) = &own.endpoint {
             body["endpoint"] = json!(endpoint.to_string());
         }
         for (field, value, usual) in [
@@ -91,12 +96,12 @@ pub fn uplinks(settings: &Sdwan, keys: &[Published]) -> Vec<Json> {
     keys.iter().filter_map(of).collect()
 }
 
-/// Shows a token to the controller at the first address that answers, and keeps what it gives. What this site was told before stays in force where it is of the same network.
+/// Shows a token to the controller at the first place that answers, and keeps what it gives. What this site was told before stays in force where it is of the same network.
 ///
 /// # Errors
 /// When no controller answers that the token was made by, it refuses, or what it gives cannot be kept.
 pub async fn enrol(
-    addresses: &[SocketAddr],
+    places: &[Place],
     token: &Token,
     settings: &Sdwan,
     uplinks: Vec<Json>,
@@ -114,9 +119,16 @@ pub async fn enrol(
     };
     let said = FromSite::Enrol(Box::new(enrol));
     let mut last = EnrolError::Nowhere;
+    let mut addresses = vec![];
+    for place in places {
+        match look_up(place).await {
+            Ok(found) => addresses.extend(found),
+            Err(why) => last = EnrolError::Unknown(why),
+        }
+    }
     for address in addresses {
-        let unreached = |why: String| EnrolError::Unreached { address: *address, why };
-        let answer = match timeout(PATIENCE, ask(*address, token, &said)).await {
+        let unreached = |why: String| EnrolError::Unreached { address, why };
+        let answer = match timeout(PATIENCE, ask(address, token, &said)).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(why)) => {
                 last = unreached(why);
@@ -129,11 +141,11 @@ pub async fn enrol(
         };
         let enrolled = match answer {
             Some(FromController::Enrolled(enrolled)) => *enrolled,
-            Some(FromController::Denied { why }) => return Err(EnrolError::Denied { address: *address, why }),
-            _ => return Err(EnrolError::Odd { address: *address }),
+            Some(FromController::Denied { why }) => return Err(EnrolError::Denied { address, why }),
+            _ => return Err(EnrolError::Odd { address }),
         };
         if enrolled.network != network || Verifier::parse(&enrolled.verifier).is_none() {
-            return Err(EnrolError::Odd { address: *address });
+            return Err(EnrolError::Odd { address });
         }
         let identity = Identity {
             site: enrolled.site,

@@ -49,6 +49,9 @@ pub enum KeepError {
         /// What is wrong.
         faults: String,
     },
+    /// What the controller says and what this site's own file says do not go together. It counts all the same, as it did before.
+    #[error("what this site's own file says does not go together with what its controller says: {0}")]
+    Clash(String),
     /// A certificate or a key.
     #[error("the certificate of this site cannot be used: {0}; enrol it again with `outwork sdwan enrol`")]
     Certificate(String),

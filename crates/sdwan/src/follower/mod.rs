@@ -26,6 +26,8 @@ use serde_json::Value as Json;
 use tokio::sync::Notify;
 
 use crate::config::FollowSettings;
+use crate::config::place::Place;
+use crate::names::look_up;
 use crate::service::Service;
 use keep::{Identity, KeepError};
 use reports::Reporter;
@@ -100,7 +102,7 @@ impl Follower {
     }
 
     /// Where its controller is looked for.
-    pub fn addresses(&self) -> &[SocketAddr] {
+    pub fn addresses(&self) -> &[Place] {
         &self.settings.address
     }
 
@@ -144,7 +146,7 @@ impl Follower {
             };
             self.is(&identity).await;
             let mut longest = Duration::ZERO;
-            for address in self.settings.address.clone() {
+            for address in self.places().await {
                 let begun = Instant::now();
                 let outcome = session::follow(&self, &identity, address).await;
                 let was = {
@@ -169,6 +171,21 @@ impl Follower {
             pause = if longest > RETRY_MOST { RETRY } else { (pause * 2).min(RETRY_MOST) };
             tokio::time::sleep(jittered(pause)).await;
         }
+    }
+
+    /// Where the controller may be, as far as its names are known just now.
+    async fn places(&self) -> Vec<SocketAddr> {
+        let mut all = vec![];
+        for place in &self.settings.address {
+            match look_up(place).await {
+                Ok(found) => all.extend(found),
+                Err(why) => {
+                    tracing::debug!(%place, why, "the controller is not found");
+                    self.tell(|told| told.error = Some(why));
+                }
+            }
+        }
+        all
     }
 
     /// Says who the site is, and what is in force before the controller has said anything.

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::keep::{Keep, KeepError};
 use crate::config::Sdwan;
-use crate::config::network::NetworkSettings;
+use crate::config::network::{NetworkSettings, Written, clashes};
 use crate::network::check::check;
 
 /// What a site goes by: its name, and the network that it is in.
@@ -50,12 +50,13 @@ impl Said {
         Arc::new(Said { keep: Keep::new(dir), tried: Mutex::default(), last: Mutex::default() })
     }
 
-    /// Puts it over what the file says, where the site follows a controller and has heard of it. Where it cannot be read but was before, it stays as it was, and what stood in the
-    /// way is given: a reload at a bad moment takes nobody's tunnels down.
+    /// Puts it over what the file says, where the site follows a controller and has heard of it; of what is said for all sites, what is `written` in the file stays. Where it cannot be
+    /// read but was before, it stays as it was, and what stood in the way is given: a reload at a bad moment takes nobody's tunnels down. So is what of the file does not go
+    /// together with it ([`KeepError::Clash`]), which is for the caller to refuse.
     ///
     /// # Errors
     /// When it cannot be read, and never was. The file counts alone then.
-    pub fn overlay(&self, settings: &mut Sdwan) -> Result<Option<KeepError>, KeepError> {
+    pub fn overlay(&self, settings: &mut Sdwan, written: &Written) -> Result<Option<KeepError>, KeepError> {
         if settings.controller.is_none() {
             return Ok(None);
         }
@@ -74,7 +75,11 @@ impl Said {
             }
         };
         if let Some((site, network)) = put {
-            network.put_over(&site, settings);
+            let odd = network.put_over(&site, settings, written).err();
+            let clashes = odd.into_iter().chain(clashes(settings).err()).flatten().collect::<Vec<_>>();
+            if !clashes.is_empty() {
+                return Ok(Some(KeepError::Clash(clashes.join("; "))));
+            }
         }
         Ok(unread)
     }
@@ -108,6 +113,6 @@ impl Said {
 ///
 /// # Errors
 /// When it cannot be read. The file counts alone then.
-pub fn overlay(settings: &mut Sdwan, dir: &Path) -> Result<(), KeepError> {
-    Said::new(dir).overlay(settings).map(drop)
+pub fn overlay(settings: &mut Sdwan, written: &Written, dir: &Path) -> Result<(), KeepError> {
+    Said::new(dir).overlay(settings, written).map(drop)
 }

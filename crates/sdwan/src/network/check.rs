@@ -72,6 +72,12 @@ pub fn check(documents: &Documents) -> Result<NetworkSettings, Vec<DocumentFault
     }
 }
 
+/// What of the section `sdwan` can be said for all sites.
+const FIELDS: [&str; 3] = ["health", "default_class", "qos"];
+
+/// What of an uplink is said to the controller alone: whether it stays though its site names it no longer.
+pub const PINNED: &str = "pinned";
+
 /// What a document is wrong about that the settings do not show: who it is, and whose.
 fn misplaced(documents: &Documents, kind: Kind, id: &str, body: &Json) -> Option<DocumentFault> {
     let fault = |field: &str, found: String, expected: &str| {
@@ -86,6 +92,14 @@ fn misplaced(documents: &Documents, kind: Kind, id: &str, body: &Json) -> Option
         Some(own) if own != id => return fault("name", format!("{own:?} is not {id:?}"), "the name that it has"),
         Some(_) => {}
     }
+    if kind == Kind::Settings {
+        let stray = body.as_object()?.keys().find(|field| !FIELDS.contains(&field.as_str()))?;
+        let expected = FIELDS.join(", ");
+        return fault(stray, "this is said by each site's own file alone".to_owned(), &format!("one of {expected}"));
+    }
+    if let Some(pinned) = body.get(PINNED).filter(|pinned| kind == Kind::Uplink && !pinned.is_boolean()) {
+        return fault(PINNED, format!("found {pinned}"), "true or false");
+    }
     let site = body.get("site").and_then(Json::as_str).unwrap_or_default();
     if kind == Kind::Uplink && documents.get(Kind::Site, site).is_none() {
         return fault("site", format!("no site is called {site:?}"), "the name of a site");
@@ -99,10 +113,11 @@ struct Composed {
     places: Vec<(String, Kind, String)>,
 }
 
-/// The fields of a document but one.
-fn without(body: &Json, field: &str) -> Json {
+/// The fields of a document but some.
+fn without(body: &Json, left_out: &[&str]) -> Json {
     let fields = body.as_object().into_iter().flatten();
-    Json::Object(fields.filter(|(name, _)| *name != field).map(|(name, value)| (name.clone(), value.clone())).collect())
+    let stays = |name: &str| !left_out.contains(&name);
+    Json::Object(fields.filter(|(name, _)| stays(name)).map(|(name, value)| (name.clone(), value.clone())).collect())
 }
 
 /// A list of tables, each on a line of its own.
@@ -113,26 +128,30 @@ fn list(key: &str, tables: &[Json]) -> String {
 
 impl Composed {
     fn of(documents: &Documents) -> Composed {
-        let (mut places, mut sites) = (vec![], vec![]);
+        let (mut places, mut sites, mut stated) = (vec![], vec![], vec![]);
         for (id, body) in documents.of(Kind::Site, "") {
             let at = format!("site[{}]", sites.len());
             let mut uplinks = vec![];
             let beginning = format!("{id}/");
             for (uplink, body) in documents.of(Kind::Uplink, &beginning) {
                 places.push((format!("{at}.uplink[{}]", uplinks.len()), Kind::Uplink, uplink.to_owned()));
-                uplinks.push(without(body, "site"));
+                uplinks.push(without(body, &["site", PINNED]));
             }
-            let mut site = without(body, "uplink");
+            let mut site = without(body, &["uplink"]);
+            if body.get("subnets").is_some_and(|subnets| !subnets.is_null()) {
+                stated.push(id);
+            }
             site["uplink"] = Json::from(uplinks);
             places.push((at, Kind::Site, id.to_owned()));
             sites.push(site);
         }
         // Each document on a line of its own: where in the text a value lies is counted from the beginning of its line.
         let mut text = list("site", &sites);
+        text.push_str(&format!("stated = {}\n", toml_text(&json!(stated))));
         for kind in [Kind::Class, Kind::Application] {
             for (id, body) in documents.of(kind, "") {
                 let place = join_key(kind.word(), id);
-                text.push_str(&format!("{place} = {}\n", toml_text(&without(body, "name"))));
+                text.push_str(&format!("{place} = {}\n", toml_text(&without(body, &["name"]))));
                 places.push((place, kind, id.to_owned()));
             }
         }
@@ -142,6 +161,14 @@ impl Composed {
             policies.push(body.clone());
         }
         text.push_str(&list("policy", &policies));
+        for (id, body) in documents.of(Kind::Settings, "") {
+            for (field, value) in FIELDS.into_iter().filter_map(|field| Some((field, body.get(field)?))) {
+                if !value.is_null() {
+                    text.push_str(&format!("{field} = {}\n", toml_text(value)));
+                    places.push((field.to_owned(), Kind::Settings, id.to_owned()));
+                }
+            }
+        }
         Composed { text, places }
     }
 }
@@ -153,7 +180,12 @@ fn placed(fault: &Fault, places: &[(String, Kind, String)]) -> DocumentFault {
         (rest.is_empty() || rest.starts_with(['.', '['])).then(|| rest.trim_start_matches('.').to_owned())
     };
     // The longest, for uplinks lie in sites.
-    let found = places.iter().filter_map(|(place, kind, id)| Some((place.len(), below(place)?, (*kind, id.clone()))));
+    let found = places.iter().filter_map(|(place, kind, id)| {
+        let below = below(place)?;
+        // Of settings there is one document, and it has the words of the section.
+        let field = if *kind == Kind::Settings { fault.key().to_owned() } else { below };
+        Some((place.len(), field, (*kind, id.clone())))
+    });
     let told = fault.to_json();
     let text = |field: &str| told[field].as_str().map(str::to_owned);
     let (field, of) = match found.max_by_key(|(length, ..)| *length) {
@@ -230,6 +262,36 @@ mod tests {
         assert_eq!(faults(&[stray]), [at("uplink nowhere/lte", "site")]);
         let slow = (Kind::Class, json!({ "name": "slow.one", "latency": "2h" }));
         assert_eq!(faults(&[slow]), [at("class slow.one", "latency")]);
+    }
+
+    #[test]
+    fn settings_for_all_sites_are_looked_at_like_those_of_a_file() {
+        let of = |body: Json| faults(&[(Kind::Settings, body)]);
+        let good = json!({ "health": { "misses": 5 }, "default_class": "gold", "qos": { "class": { "gold": { "share": 0.1 } } } });
+        let settings = check(&network(&[(Kind::Settings, good)])).unwrap();
+        assert_eq!((settings.default_class.as_deref(), settings.qos.class.len()), (Some("gold"), 1));
+        assert_eq!(of(json!({ "health": { "misses": 99 } })), [at("settings network", "health.misses")]);
+        assert_eq!(of(json!({ "default_class": "silver" })), [at("settings network", "default_class")]);
+        let shares = |share: f64| json!({ "qos": { "class": { "bulk": { "share": share } } } });
+        assert_eq!(of(shares(0.5)), [at("settings network", "qos.class")]);
+        check(&network(&[(Kind::Settings, shares(0.25))])).unwrap();
+        assert_eq!(of(json!({ "qos": { "class": { "silver": {} } } })), [at("settings network", "qos.class.silver")]);
+        for own in [json!({ "tunnel": { "mtu": 1400 } }), json!({ "site": [] })] {
+            let (of, _) = &of(own)[0];
+            assert_eq!(of, "settings network", "what is each site's own");
+        }
+        assert_eq!(of(json!({ "qos": { "enabled": true } })), [at("settings network", "qos.enabled")]);
+    }
+
+    #[test]
+    fn whether_an_uplink_stays_is_a_matter_of_the_controller_alone() {
+        let uplink = |pinned: Json| {
+            let body = json!({ "site": "north", "name": "lte", "pinned": pinned,
+                "public_key": outwork_wireguard::PublicKey([7; 32]).to_string() });
+            [(Kind::Uplink, body)]
+        };
+        check(&network(&uplink(json!(true)))).unwrap();
+        assert_eq!(faults(&uplink(json!("yes"))), [at("uplink north/lte", "pinned")]);
     }
 
     #[test]

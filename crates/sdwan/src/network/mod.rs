@@ -31,11 +31,16 @@ pub enum Kind {
     Application,
     /// A policy.
     Policy,
+    /// What holds at all sites whose own files say nothing else. There is one of it.
+    Settings,
 }
+
+/// What the document of settings is known by.
+pub const SHARED: &str = "network";
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 5] = [Kind::Site, Kind::Uplink, Kind::Class, Kind::Application, Kind::Policy];
+    pub const ALL: [Kind; 6] = [Kind::Site, Kind::Uplink, Kind::Class, Kind::Application, Kind::Policy, Kind::Settings];
 
     /// What one is called.
     pub const fn word(self) -> &'static str {
@@ -45,6 +50,7 @@ impl Kind {
             Kind::Class => "class",
             Kind::Application => "application",
             Kind::Policy => "policy",
+            Kind::Settings => "settings",
         }
     }
 
@@ -56,11 +62,15 @@ impl Kind {
             Kind::Class => "classes",
             Kind::Application => "applications",
             Kind::Policy => "policies",
+            Kind::Settings => "settings",
         }
     }
 
-    /// What a document with this body is known by: its name, and that of an uplink behind the name of its site.
+    /// What a document with this body is known by: its name, and that of an uplink behind the name of its site. Settings have no name.
     pub fn id_of(self, body: &Json) -> Option<String> {
+        if self == Kind::Settings {
+            return Some(SHARED.to_owned());
+        }
         let name = body.get("name")?.as_str()?;
         match self {
             Kind::Uplink => Some(format!("{}/{name}", body.get("site")?.as_str()?)),
@@ -130,6 +140,7 @@ mod tests {
         assert_eq!(Kind::Uplink.id_of(&body).as_deref(), Some("north/fibre"));
         assert_eq!(Kind::Site.id_of(&body).as_deref(), Some("fibre"));
         assert_eq!(Kind::Policy.id_of(&json!({ "name": 7 })), None);
+        assert_eq!(Kind::Settings.id_of(&json!({})).as_deref(), Some(SHARED));
         assert_eq!(Kind::Uplink.id_of(&json!({ "name": "fibre" })), None);
     }
 

@@ -42,6 +42,11 @@ impl InForce {
         Ok(InForce { line: Connection::open()?, settings: None, routing: None, hidden: vec![], apart: vec![] })
     }
 
+    /// What was taken up last.
+    pub(super) fn settings(&self) -> Option<&Sdwan> {
+        self.settings.as_ref()
+    }
+
     /// Takes routes and rules back. What fails is logged.
     pub(super) fn withdraw(&mut self, links: &[u32]) {
         let Some(routing) = self.routing.take() else { return };
@@ -99,6 +104,8 @@ const STAGES: [Stage; 5] = [Stage::Shaping, Stage::Carrier, Stage::Device, Stage
 /// A configuration as the stages take it.
 struct Prepared<'a> {
     settings: &'a Sdwan,
+    /// The same, with addresses in the place of the names of endpoints.
+    found: Sdwan,
     plan: Plan,
     routing: Routing,
     addresses: Vec<Prefix>,
@@ -161,15 +168,28 @@ impl Service {
         Ok(())
     }
 
+    /// Dials who is dialled by a name where that is found now.
+    ///
+    /// # Errors
+    /// When the kernel refuses, or control does not answer.
+    pub(crate) fn rejoin(&self) -> Result<(), ServiceError> {
+        let mut in_force = lock(&self.in_force);
+        let Some(settings) = in_force.settings.clone() else { return Ok(()) };
+        // Nobody has come or gone: all keep their numbers.
+        let wanted = self.prepare(&settings, &mut lock(&self.numbers).clone());
+        [Stage::Carrier, Stage::Joining].into_iter().try_for_each(|stage| self.perform(stage, &wanted, &mut in_force))
+    }
+
     /// The links that are ours.
     pub(super) fn links(&self) -> Vec<u32> {
         std::iter::once(self.device.index()).chain(self.kernel.links()).collect()
     }
 
     fn prepare<'a>(&self, settings: &'a Sdwan, numbers: &mut Numbers) -> Prepared<'a> {
-        let left = self.kernel.left_to_us(settings);
+        let found = self.names.resolve(settings);
+        let left = self.kernel.left_to_us(&found);
         let (addresses, routing) = (addresses(settings), self.routing(settings, &BTreeSet::new()));
-        Prepared { settings, plan: Plan::of(&left, numbers), routing, addresses }
+        Prepared { settings, plan: Plan::of(&left, numbers), found, routing, addresses }
     }
 
     /// The routing that the settings ask for, where uplinks have the addresses that they have now.
@@ -203,7 +223,7 @@ impl Service {
         let settings = wanted.settings;
         match stage {
             Stage::Shaping => self.shared.marking.store(Arc::new(self.qos.apply(settings)?)),
-            Stage::Carrier => self.kernel.apply(settings)?,
+            Stage::Carrier => self.kernel.apply(&wanted.found)?,
             Stage::Device => {
                 let mtu = Some(u32::from(settings.tunnel.mtu));
                 let link = LinkSettings { mtu, up: Some(true), ..LinkSettings::default() };

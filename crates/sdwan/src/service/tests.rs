@@ -320,3 +320,25 @@ fn tunnels_to_sites_are_told_of_with_their_paths_and_their_keys() {
         assert_eq!(tunnel.keys.is_some(), same.own == same.remote, "{tunnel:?}");
     }
 }
+
+#[test]
+fn who_is_dialled_by_a_name_is_dialled_where_that_leads_to_by_now() {
+    let pair = Pair::with("strategy = 'best'", false);
+    let here = &pair.services[0];
+    let at = |told: &str| told.parse::<SocketAddr>().unwrap();
+    let by_name = pair.texts[0].replace(&format!("endpoint = '{}'", outer(1, 0)), "endpoint = 'far.test:51820'");
+    assert_ne!(by_name, pair.texts[0]);
+    let endpoint = || {
+        let paths = here.paths().unwrap().paths;
+        paths.into_iter().find(|path| (path.own.as_str(), path.remote.as_str()) == ("one", "one")).unwrap().endpoint
+    };
+    let name = "far.test:51820".parse().unwrap();
+    here.names().put(&name, at(&outer(1, 0)));
+    pair.rooms[0].run(|| here.apply(&read(&by_name))).unwrap();
+    assert_eq!(endpoint(), Some(at(&outer(1, 0))));
+    // Nothing comes any more from where it was.
+    pair.services[1].halt();
+    here.names().put(&name, at("192.0.2.77:51820"));
+    here.rejoin().unwrap();
+    assert_eq!(endpoint(), Some(at("192.0.2.77:51820")));
+}

@@ -1,4 +1,4 @@
-//! Sites, uplinks, classes, applications and policies: one kind of route for each kind of document.
+//! Sites, uplinks, classes, applications, policies and settings: one kind of route for each kind of document.
 
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use utoipa_axum::routes;
 use super::page;
 use crate::controller::Controller;
 use crate::controller::store::Query as Asked;
+use crate::controller::store::claims::overlaps;
 use crate::controller::store::documents::{Edit, EditError, Expect, Stored, get, list};
 use crate::network::Kind;
 
@@ -43,15 +44,20 @@ pub(super) struct DocumentView {
     /// By whom.
     updated_by: String,
     /// What it says, in the words of the configuration file: those of `[[sdwan.site]]`, `[[sdwan.site.uplink]]` with its `site`, `[sdwan.class.NAME]` and
-    /// `[sdwan.application.NAME]` with their `name`, and `[[sdwan.policy]]`.
+    /// `[sdwan.application.NAME]` with their `name`, and `[[sdwan.policy]]`; settings, known as `network`, have `health`, `default_class` and `qos.class` of `[sdwan]`, and count
+    /// where a site's own file does not say them.
     #[schema(value_type = Object)]
     body: Value,
+    /// What should be looked at, and is no fault: networks of a site that overlap others'. Of what was just changed alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
 }
 
 impl From<Stored> for DocumentView {
     fn from(stored: Stored) -> Self {
         let Stored { kind: _, id, version, body, created, created_by, updated, updated_by } = stored;
-        Self { id, version, created: created.into(), created_by, updated: updated.into(), updated_by, body }
+        let (created, updated) = (created.into(), updated.into());
+        Self { id, version, created, created_by, updated, updated_by, body, warnings: vec![] }
     }
 }
 
@@ -67,9 +73,10 @@ pub(super) struct DocumentInput {
 }
 
 /// A document with its version as a tag.
-fn tagged(status: StatusCode, stored: Stored) -> Response {
+fn tagged(status: StatusCode, stored: Stored, warnings: Vec<String>) -> Response {
     let tag = HeaderValue::from_str(&format!("\"{}\"", stored.version));
-    let mut response = (status, Json(DocumentView::from(stored))).into_response();
+    let view = DocumentView { warnings, ..DocumentView::from(stored) };
+    let mut response = (status, Json(view)).into_response();
     if let Ok(tag) = tag {
         response.headers_mut().insert(ETAG, tag);
     }
@@ -140,7 +147,21 @@ async fn change(controller: &Controller, who: &str, edit: Edit) -> Result<Option
     done.map(|done| done.into_iter().next().flatten()).map_err(|error| refused(kind, &id, error))
 }
 
-/// Documents of a kind (`sites`, `uplinks`, `classes`, `applications`, `policies`), by what they are known by.
+/// What is to be said to who has changed a document, besides what it says now.
+async fn changed(controller: &Controller, status: StatusCode, stored: Option<Stored>) -> Result<Response, Problem> {
+    let stored = stored.ok_or_else(|| Problem::internal("it is not there"))?;
+    let warnings = match stored.kind {
+        Kind::Site => {
+            let id = stored.id.clone();
+            let look = move |connection: &rusqlite::Connection| overlaps(connection, &id);
+            controller.store().read(Asked::Documents, look).await?
+        }
+        _ => vec![],
+    };
+    Ok(tagged(status, stored, warnings))
+}
+
+/// Documents of a kind (`sites`, `uplinks`, `classes`, `applications`, `policies`, `settings`), by what they are known by.
 #[utoipa::path(get, path = "/{kind}", tag = "controller",
     params(("kind" = String, Path, description = "Their kind"), PageQuery),
     responses((status = 200, body = Page<DocumentView>), (status = 401, body = Problem), (status = 404, body = Problem)))]
@@ -177,7 +198,7 @@ async fn add_document(
     caller.does("controller.add", format!("{kind} {id}"), body.to_string());
     let edit = Edit { kind, id, body: Some(body), expect: Expect::New };
     let stored = change(&controller, &caller.name, edit).await?;
-    stored.map(|stored| tagged(StatusCode::CREATED, stored)).ok_or_else(|| Problem::internal("it is not there"))
+    changed(&controller, StatusCode::CREATED, stored).await
 }
 
 async fn read_one(controller: &Controller, kind: Kind, id: String) -> Result<Response, Problem> {
@@ -187,7 +208,7 @@ async fn read_one(controller: &Controller, kind: Kind, id: String) -> Result<Res
     };
     let stored = controller.store().read(Asked::Documents, read).await?;
     let stored = stored.ok_or_else(|| Problem::not_found(format!("there is no {kind} {id:?}")))?;
-    Ok(tagged(StatusCode::OK, stored))
+    Ok(tagged(StatusCode::OK, stored, vec![]))
 }
 
 async fn change_one(
@@ -205,7 +226,7 @@ async fn change_one(
     }
     let edit = Edit { kind, id, body: Some(body), expect };
     let stored = change(controller, &caller.name, edit).await?;
-    stored.map(|stored| tagged(StatusCode::OK, stored)).ok_or_else(|| Problem::internal("it is not there"))
+    changed(controller, StatusCode::OK, stored).await
 }
 
 async fn remove_one(

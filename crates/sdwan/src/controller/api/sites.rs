@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use outwork_front::api::{Admin, Json, Operator, Page, PageQuery, Path, Problem, Query, Timestamp, Viewer};
+use outwork_front::filter::Network;
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -26,6 +27,8 @@ const LIFE: Duration = Duration::from_secs(3600);
 const MAX_LIFE: Duration = Duration::from_secs(30 * 86_400);
 /// The longest name of a site.
 const NAME: usize = 64;
+/// Networks that a token may name.
+const NETWORKS: usize = 256;
 
 /// Their routes.
 pub(super) fn router() -> OpenApiRouter<Arc<Controller>> {
@@ -43,6 +46,8 @@ struct EnrolmentView {
     id: i64,
     /// The site that it is for.
     site: String,
+    /// The networks that the site may come with; null where nobody has said which.
+    subnets: Option<Vec<String>>,
     /// When it was made.
     created: Timestamp,
     /// By whom.
@@ -55,9 +60,9 @@ struct EnrolmentView {
 
 impl From<Enrolment> for EnrolmentView {
     fn from(enrolment: Enrolment) -> Self {
-        let Enrolment { id, site, created, created_by, expires, used } = enrolment;
+        let Enrolment { id, site, subnets, created, created_by, expires, used } = enrolment;
         let (created, expires) = (created.into(), expires.into());
-        Self { id, site, created, created_by, expires, used: used.map(Timestamp::from) }
+        Self { id, site, subnets, created, created_by, expires, used: used.map(Timestamp::from) }
     }
 }
 
@@ -67,6 +72,8 @@ impl From<Enrolment> for EnrolmentView {
 struct NewEnrolment {
     /// The site that it is for: 1 to 64 letters, digits, `-`, `_` and `.`.
     site: String,
+    /// The networks that the site may come with, and networks within them, where the network does not know it yet. Absent, any that overlap no other site's, and not a default route.
+    subnets: Option<Vec<String>>,
     /// Seconds that it is good for: an hour when absent, 30 days at most.
     expires_in: Option<u64>,
 }
@@ -145,7 +152,7 @@ async fn list_enrolments(
 async fn add_enrolment(
     Admin(caller): Admin,
     State(controller): State<Arc<Controller>>,
-    Json(NewEnrolment { site, expires_in }): Json<NewEnrolment>,
+    Json(NewEnrolment { site, subnets, expires_in }): Json<NewEnrolment>,
 ) -> Result<Response, Problem> {
     caller.does("controller.invite", site.clone(), "");
     let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
@@ -157,7 +164,16 @@ async fn add_enrolment(
     if life.is_zero() || life > MAX_LIFE {
         return Err(Problem::invalid("expires_in", format!("expected 1 to {} seconds", MAX_LIFE.as_secs())));
     }
-    let invited = controller.invite(&site, life, &caller.name).await;
+    if let Some(subnets) = &subnets {
+        if subnets.len() > NETWORKS {
+            return Err(Problem::invalid("subnets", format!("expected {NETWORKS} networks at most")));
+        }
+        if let Some((place, odd)) = subnets.iter().enumerate().find(|(_, text)| text.parse::<Network>().is_err()) {
+            let why = format!("{odd:?} is no network: expected such as \"10.1.0.0/16\"");
+            return Err(Problem::invalid(format!("subnets[{place}]"), why));
+        }
+    }
+    let invited = controller.invite(&site, subnets, life, &caller.name).await;
     let (token, enrolment) = invited.map_err(|error| match error {
         ControllerError::Tokens(error) => Problem::conflict(Some("site".to_owned()), error),
         ControllerError::Database(error) => error.into(),

@@ -173,6 +173,7 @@ fn each_write_is_of_the_version_that_it_says() {
         ("classes", "classes/gold", json!({ "name": "gold", "latency": "20ms" })),
         ("applications", "applications/mail", json!({ "name": "mail", "names": ["mail.test"] })),
         ("policies", "policies/calls", json!({ "name": "calls", "class": "gold" })),
+        ("settings", "settings/network", json!({ "health": { "misses": 5 }, "default_class": "gold" })),
     ];
     for (kind, path, body) in documents {
         made(kind, body.clone());
@@ -197,4 +198,23 @@ fn so_many_tokens_for_a_site_are_good_at_once() {
     assert!(made[8].1["detail"].as_str().unwrap().contains("withdraw"), "{}", made[8].1);
     assert_eq!(lab.ask(ADMIN, "DELETE", "enrolments/3", "").0, 204);
     assert_eq!(lab.ask(ADMIN, "POST", "enrolments", &token).0, 201);
+}
+
+#[test]
+fn who_has_networks_overlap_is_told_so_and_a_token_says_which_it_is_for() {
+    let lab = lab();
+    let site = |name: &str, net: &str| json!({ "body": { "name": name, "subnets": [net] } }).to_string();
+    let (_, first) = lab.ask(OPERATOR, "POST", "sites", &site("north", "10.0.0.0/8"));
+    assert_eq!(first["warnings"], Value::Null);
+    let (status, second) = lab.ask(OPERATOR, "POST", "sites", &site("south", "10.2.0.0/16"));
+    assert_eq!(status, 201);
+    assert!(second["warnings"][0].as_str().unwrap().contains("10.0.0.0/8, which is behind site north"), "{second}");
+    let (status, made) =
+        lab.ask(ADMIN, "POST", "enrolments", &json!({ "site": "west", "subnets": ["10.3.0.0/16"] }).to_string());
+    assert_eq!((status, &made["subnets"]), (201, &json!(["10.3.0.0/16"])));
+    let (_, listed) = lab.ask(ADMIN, "GET", "enrolments", "");
+    assert_eq!(listed["items"][0]["subnets"], json!(["10.3.0.0/16"]));
+    let (status, odd) =
+        lab.ask(ADMIN, "POST", "enrolments", &json!({ "site": "west", "subnets": ["10.3"] }).to_string());
+    assert_eq!((status, &odd["key"]), (400, &json!("subnets[0]")));
 }

@@ -31,6 +31,7 @@ const fn most(kind: Kind) -> usize {
         Kind::Uplink => 65_536,
         // What a site can tell apart is less, and said by the sections that they are read as.
         Kind::Class | Kind::Application | Kind::Policy => 4096,
+        Kind::Settings => 1,
     }
 }
 

@@ -1,15 +1,19 @@
 //! Tokens for enrolment, and the certificates that were given for them.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use outwork_store::database::{millis, time};
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 use serde_json::{Value as Json, json};
 
-use super::documents::{Edit, EditError, Expect, audit, edit, get};
+use super::claims;
+use super::documents::{Edit, EditError, Expect, audit, edit, get, list as list_documents};
 use super::health::left;
+use crate::channel::message::UPLINKS;
 use crate::channel::token::Token;
 use crate::network::Kind;
+use crate::network::check::PINNED;
 
 /// A token, without its secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +22,8 @@ pub struct Enrolment {
     pub id: i64,
     /// The site that it is for.
     pub site: String,
+    /// The networks that the site may come with; none where nobody has said which.
+    pub subnets: Option<Vec<String>>,
     /// When it was made.
     pub created: SystemTime,
     /// By whom.
@@ -54,6 +60,8 @@ pub enum TokenRefusal {
     Expired,
     /// What comes with it makes no sense.
     Documents(EditError),
+    /// It does not let its site have the networks that this comes with, and why.
+    Networks(String),
 }
 
 /// Tokens that may be good at once: in all, and for one site.
@@ -85,11 +93,11 @@ pub enum Standing {
     Unknown,
 }
 
-/// Keeps a token for a site, of the secret the hash alone.
+/// Keeps a token for a site, and for the networks that it may come with where somebody says which; of the secret the hash alone.
 pub fn add(
     connection: &Connection,
     token: &Token,
-    site: &str,
+    (site, subnets): (&str, Option<Vec<String>>),
     life: Duration,
     who: &str,
     now: SystemTime,
@@ -107,18 +115,27 @@ pub fn add(
     let expires = now.checked_add(life).unwrap_or(now);
     let id = connection
         .prepare_cached(
-            "INSERT INTO enrolments (key, hash, site_id, created, created_by, expires) VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO enrolments (key, hash, site_id, created, created_by, expires, subnets) VALUES (?, ?, ?, ?, ?, ?, ?)",
         )?
-        .insert(params![token.key, Token::hash(&token.secret), site, millis(now), who, millis(expires)])?;
-    audit(connection, now, who, "enrolment.add", site, "")?;
+        .insert(params![
+            token.key,
+            Token::hash(&token.secret),
+            site,
+            millis(now),
+            who,
+            millis(expires),
+            subnets.as_ref().map(|subnets| json!(subnets).to_string())
+        ])?;
+    let detail = subnets.as_ref().map(|subnets| json!({ "subnets": subnets }).to_string()).unwrap_or_default();
+    audit(connection, now, who, "enrolment.add", site, &detail)?;
     let (created, expires) = (time(millis(now)), time(millis(expires)));
-    Ok(Ok(Enrolment { id, site: site.to_owned(), created, created_by: who.to_owned(), expires, used: None }))
+    Ok(Ok(Enrolment { id, site: site.to_owned(), subnets, created, created_by: who.to_owned(), expires, used: None }))
 }
 
 /// All tokens, the latest first.
 pub fn list(connection: &Connection, before: Option<i64>, limit: usize) -> rusqlite::Result<Vec<Enrolment>> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, site_id, created, created_by, expires, used FROM enrolments WHERE id < ? ORDER BY id DESC LIMIT ?",
+        "SELECT id, site_id, created, created_by, expires, used, subnets FROM enrolments WHERE id < ? ORDER BY id DESC LIMIT ?",
     )?;
     let read = |row: &Row<'_>| {
         Ok(Enrolment {
@@ -128,6 +145,7 @@ pub fn list(connection: &Connection, before: Option<i64>, limit: usize) -> rusql
             created_by: row.get(3)?,
             expires: time(row.get(4)?),
             used: row.get::<_, Option<i64>>(5)?.map(time),
+            subnets: row.get::<_, Option<String>>(6)?.and_then(|text| serde_json::from_str(&text).ok()),
         })
     };
     statement.query_map(params![before.unwrap_or(i64::MAX), limit as i64], read)?.collect()
@@ -164,10 +182,43 @@ pub fn site_of(
     })
 }
 
+/// The networks that whoever shows a token may come with; none where nobody has said which.
+fn approved(connection: &Connection, key: &[u8]) -> rusqlite::Result<Option<Vec<String>>> {
+    let said: Option<Option<String>> = connection
+        .prepare_cached("SELECT subnets FROM enrolments WHERE key = ?")?
+        .query_row([key], |row| row.get(0))
+        .optional()?;
+    // What cannot be read lets nobody have anything.
+    Ok(said.flatten().map(|text| serde_json::from_str(&text).unwrap_or_default()))
+}
+
+/// What a site brings that shows a token: itself with its networks where it is not there yet, and its uplinks.
+pub fn brought_by(
+    connection: &Connection,
+    key: &[u8],
+    site: &str,
+    subnets: &[String],
+    uplinks: &[Json],
+) -> rusqlite::Result<Result<Vec<Edit>, TokenRefusal>> {
+    if get(connection, Kind::Site, site)?.is_none() {
+        let approved = approved(connection, key)?;
+        if let Some(why) = claims::refused(connection, site, subnets, approved.as_deref())? {
+            return Ok(Err(TokenRefusal::Networks(why)));
+        }
+    }
+    brought(connection, site, subnets, uplinks).map(Ok)
+}
+
 /// What of an uplink its site knows and nobody else.
 const TOLD: [&str; 4] = ["public_key", "next_public_key", "first_public_key", "endpoint"];
 
-/// What a site brings along, as far as it is not there: itself, and its uplinks. Of uplinks that are there, who they are and where counts; what they are worth is the controller's.
+/// Who a site is in the audit log, and as who has made or changed something.
+pub fn known_as(site: &str) -> String {
+    format!("site {site}")
+}
+
+/// What a site brings along, as far as it is not there: itself, and its uplinks. Of uplinks that are there, who they are and where counts; what they are worth is the controller's, but for a bandwidth
+/// that it does not know. Those that it has brought before and names no longer go, unless somebody has them stay (`pinned`): nobody is to dial what is not there.
 pub fn brought(
     connection: &Connection,
     site: &str,
@@ -176,13 +227,29 @@ pub fn brought(
 ) -> rusqlite::Result<Vec<Edit>> {
     let mut edits = vec![];
     if get(connection, Kind::Site, site)?.is_none() {
-        let body = Some(json!({ "name": site, "subnets": subnets }));
-        edits.push(Edit { kind: Kind::Site, id: site.to_owned(), body, expect: Expect::New });
+        let mut body = json!({ "name": site });
+        // What it does not say is said by nobody yet, which is another thing than none.
+        if !subnets.is_empty() {
+            body["subnets"] = json!(subnets);
+        }
+        edits.push(Edit { kind: Kind::Site, id: site.to_owned(), body: Some(body), expect: Expect::New });
+    }
+    let beginning = format!("{site}/");
+    let mut gone: BTreeMap<String, u64> = BTreeMap::new();
+    // Who names none says nothing of them.
+    if !uplinks.is_empty() {
+        let there = list_documents(connection, Kind::Uplink, &beginning, UPLINKS)?.into_iter();
+        let own = there.take_while(|there| there.id.starts_with(&beginning)).filter(|there| {
+            there.created_by == known_as(site) && there.body.get(PINNED).and_then(Json::as_bool) != Some(true)
+        });
+        gone = own.map(|there| (there.id, there.version)).collect();
     }
     for told in uplinks.iter().filter(|told| told.is_object()) {
         let mut body = told.clone();
         body["site"] = Json::from(site);
+        drop(body.as_object_mut().and_then(|body| body.remove(PINNED)));
         let Some(id) = Kind::Uplink.id_of(&body) else { continue };
+        gone.remove(&id);
         let expect = match get(connection, Kind::Uplink, &id)? {
             None => Expect::New,
             Some(there) => {
@@ -193,8 +260,14 @@ pub fn brought(
                         None => drop(body.as_object_mut().and_then(|body| body.remove(field))),
                     }
                 }
+                // What nobody has said here.
+                let bits = |body: &Json| body.get("bandwidth").and_then(Json::as_u64).filter(|bits| *bits > 0);
+                let fills = bits(&body).is_none() && bits(told).is_some();
+                if fills {
+                    body["bandwidth"] = told["bandwidth"].clone();
+                }
                 let said = |body: &Json, field: &str| body.get(field).filter(|value| !value.is_null()).cloned();
-                if TOLD.iter().all(|field| said(&body, field) == said(&there.body, field)) {
+                if !fills && TOLD.iter().all(|field| said(&body, field) == said(&there.body, field)) {
                     continue;
                 }
                 Expect::Version(there.version)
@@ -202,7 +275,31 @@ pub fn brought(
         };
         edits.push(Edit { kind: Kind::Uplink, id, body: Some(body), expect });
     }
+    let removed = |(id, version)| Edit { kind: Kind::Uplink, id, body: None, expect: Expect::Version(version) };
+    edits.extend(gone.into_iter().map(removed));
     Ok(edits)
+}
+
+/// Makes the changes that a site brings. An uplink that it names no longer, but something else does, such as a policy, stays: all else is done.
+pub fn bring(
+    connection: &mut Connection,
+    edits: &[Edit],
+    who: &str,
+    now: SystemTime,
+) -> rusqlite::Result<Result<(), EditError>> {
+    let refused = match edit(connection, edits, who, now)? {
+        Ok(_) => return Ok(Ok(())),
+        Err(refused) => refused,
+    };
+    let stay: Vec<Edit> = edits.iter().filter(|edit| edit.body.is_some()).cloned().collect();
+    match refused {
+        EditError::Invalid(faults) if !stay.is_empty() && stay.len() < edits.len() => {
+            let why = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            tracing::warn!(who, why, "uplinks that it names no longer stay");
+            edit(connection, &stay, who, now).map(|done| done.map(drop))
+        }
+        refused => Ok(Err(refused)),
+    }
 }
 
 /// Uses a token up; certificates that its site had before are good no longer. What its site brings is kept first: who shows the token again after a crash in between finds that there.
@@ -218,9 +315,9 @@ pub fn enrol(
         Ok(_) => return Ok(Err(TokenRefusal::Unknown)),
         Err(refusal) => return Ok(Err(refusal)),
     }
-    let who = format!("site {}", certified.site);
+    let who = known_as(&certified.site);
     if !edits.is_empty()
-        && let Err(error) = edit(connection, edits, &who, now)?
+        && let Err(error) = bring(connection, edits, &who, now)?
     {
         return Ok(Err(TokenRefusal::Documents(error)));
     }

@@ -2,12 +2,13 @@
 //!
 //! - [`documents`]: what the network is to be, and who has changed it.
 //! - [`health`]: what sites report.
-//! - [`enrolments`]: tokens and certificates.
+//! - [`enrolments`]: tokens and certificates. [`claims`]: which networks a site may come with.
 //! - [`retention`]: what is rolled up, and what goes in time.
 //! - `tables`: the tables.
 //!
 //! Reports share transactions: what has come while one is written goes into the next, as far as one may be long.
 
+pub mod claims;
 pub mod documents;
 pub mod enrolments;
 pub mod health;

@@ -3,7 +3,7 @@
 use outwork_store::database::Migrations;
 
 /// Steps that have been released never change: a change is a new one at the end.
-pub(super) const MIGRATIONS: Migrations = Migrations { component: "sdwan", steps: &[FIRST, SECOND] };
+pub(super) const MIGRATIONS: Migrations = Migrations { component: "sdwan", steps: &[FIRST, SECOND, THIRD] };
 
 /// A kind of documents: what all have, and what one has besides.
 macro_rules! documents {
@@ -171,3 +171,5 @@ CREATE TABLE late_spans (
     timestamp INTEGER PRIMARY KEY
 ) STRICT;
 ";
+
+const THIRD: &str = concat!("\n", documents!("settings"), "ALTER TABLE enrolments ADD COLUMN subnets TEXT;\n");

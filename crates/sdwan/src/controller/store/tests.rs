@@ -229,7 +229,7 @@ fn a_token_lets_its_site_in_once_and_in_time() {
     let (_dir, mut connection) = open();
     let token = Token::random([0; 32]).unwrap();
     let life = Duration::from_secs(60);
-    enrolments::add(&connection, &token, "north", life, "ann", at(0)).unwrap().unwrap();
+    enrolments::add(&connection, &token, ("north", None), life, "ann", at(0)).unwrap().unwrap();
     let stored: Vec<u8> = connection.query_row("SELECT hash FROM enrolments", [], |row| row.get(0)).unwrap();
     assert_ne!(stored, token.secret, "the secret itself is nowhere");
     let of = |connection: &Connection, secret: &[u8], seconds| {
@@ -274,7 +274,7 @@ fn a_site_that_is_revoked_or_removed_is_believed_no_longer() {
         enrolments::certify(&connection, &certified(name, name)).unwrap();
     }
     let token = Token::random([0; 32]).unwrap();
-    enrolments::add(&connection, &token, "north", Duration::from_secs(60), "ann", at(0)).unwrap().unwrap();
+    enrolments::add(&connection, &token, ("north", None), Duration::from_secs(60), "ann", at(0)).unwrap().unwrap();
     assert_eq!(enrolments::revoke(&mut connection, "north", "ann", at(1)).unwrap(), 1);
     assert_eq!(standing(&connection, "north", "north"), Standing::Revoked(at(1), "ann".to_owned()));
     assert!(enrolments::list(&connection, None, 10).unwrap().is_empty());
@@ -294,7 +294,7 @@ fn who_is_enrolled_anew_is_not_believed_by_the_certificate_of_before() {
     keep(&mut connection, "north", &report(9, at(1), vec![]), at(1));
     for serial in ["01", "02"] {
         let token = Token::random([0; 32]).unwrap();
-        enrolments::add(&connection, &token, "north", Duration::from_secs(60), "ann", at(0)).unwrap().unwrap();
+        enrolments::add(&connection, &token, ("north", None), Duration::from_secs(60), "ann", at(0)).unwrap().unwrap();
         let shown = (&token.key[..], &token.secret[..]);
         enrolments::enrol(&mut connection, shown, &[], &certified(serial, "north"), at(2)).unwrap().unwrap();
     }
@@ -310,7 +310,7 @@ fn so_many_tokens_are_good_at_once_and_no_more() {
     let (_dir, connection) = open();
     let add = |site: &str, seconds| {
         let token = Token::random([0; 32]).unwrap();
-        enrolments::add(&connection, &token, site, Duration::from_secs(60), "ann", at(seconds)).unwrap()
+        enrolments::add(&connection, &token, (site, None), Duration::from_secs(60), "ann", at(seconds)).unwrap()
     };
     let made: Vec<_> = (0..8).map(|_| add("north", 0).unwrap()).collect();
     assert_eq!(add("north", 0), Err(TooMany::OfSite));
@@ -392,7 +392,7 @@ fn tokens_certificates_and_paths_that_have_been_over_for_long_go_in_time() {
     let (_dir, mut connection) = open();
     site(&mut connection, "north");
     let token = Token::random([0; 32]).unwrap();
-    enrolments::add(&connection, &token, "north", Duration::from_secs(60), "ann", at(0)).unwrap().unwrap();
+    enrolments::add(&connection, &token, ("north", None), Duration::from_secs(60), "ann", at(0)).unwrap().unwrap();
     enrolments::certify(&connection, &certified("01", "north")).unwrap();
     for (sequence, uplink) in [(1, "old"), (2, "new")] {
         keep(&mut connection, "north", &report(sequence, at(sequence), vec![path(uplink, "up", 1.0)]), at(9));

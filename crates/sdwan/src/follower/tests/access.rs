@@ -21,9 +21,9 @@ fn a_token_that_was_used_or_is_over_or_withdrawn_or_of_another_controller_lets_n
             outcome => panic!("{outcome:?}"),
         };
         refused(&token).await;
-        let (late, _) = lab.controller.invite("north", Duration::ZERO, "ann").await.unwrap();
+        let (late, _) = lab.controller.invite("north", None, Duration::ZERO, "ann").await.unwrap();
         refused(&late).await;
-        let (withdrawn, enrolment) = lab.controller.invite("north", DAY, "ann").await.unwrap();
+        let (withdrawn, enrolment) = lab.controller.invite("north", None, DAY, "ann").await.unwrap();
         let remove = move |c: &mut rusqlite::Connection| enrolments::remove(c, enrolment.id, "ann", SystemTime::now());
         assert!(lab.controller.store().write(Query::Enrolment, remove).await.unwrap());
         refused(&withdrawn).await;
@@ -86,7 +86,7 @@ fn a_site_that_is_enrolled_anew_takes_the_place_of_the_one_before_at_once() {
         let elsewhere = lab.dir.path().join("elsewhere").join("kept");
         let settings = lab.settings(1);
         let keep = Keep::new(&elsewhere);
-        let next = enrol(lab.controller.addresses(), &token, &settings, uplink(1), &keep).await.unwrap();
+        let next = enrol(&lab.places(), &token, &settings, uplink(1), &keep).await.unwrap();
         assert_ne!(next, before);
         site.knows("was revoked at").await;
         wait_for("its connection to be gone", async || lab.controller.connected() == 0).await;

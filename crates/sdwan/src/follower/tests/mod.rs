@@ -3,6 +3,7 @@
 mod access;
 mod bounds;
 mod said;
+mod worth;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -23,6 +24,7 @@ use crate::channel::message::{FromController, FromSite};
 use crate::channel::tls;
 use crate::channel::token::Token;
 use crate::config::Sdwan;
+use crate::config::network::Written;
 use crate::control::told::{EventTold, PathTold, Paths};
 use crate::controller::config::ControllerSettings;
 use crate::controller::store::documents::{Edit, Expect};
@@ -90,8 +92,13 @@ impl Lab {
         ))
     }
 
+    /// Where the controller is.
+    fn places(&self) -> Vec<Place> {
+        self.controller.addresses().iter().copied().map(Place::from).collect()
+    }
+
     async fn invite(&self, number: usize) -> Token {
-        self.controller.invite(NAMES[number - 1], DAY, "ann").await.unwrap().0
+        self.controller.invite(NAMES[number - 1], None, DAY, "ann").await.unwrap().0
     }
 
     /// Makes a token for a site, and has the site show it.
@@ -101,8 +108,7 @@ impl Lab {
     }
 
     async fn show(&self, token: &Token, number: usize) -> Result<Identity, EnrolError> {
-        let (addresses, settings) = (self.controller.addresses(), self.settings(number));
-        enrol(addresses, token, &settings, uplink(number), &Keep::new(&self.at(number))).await
+        enrol(&self.places(), token, &self.settings(number), uplink(number), &Keep::new(&self.at(number))).await
     }
 
     fn follow(&self, number: usize) -> Site {
@@ -114,8 +120,8 @@ impl Lab {
             let (taken, refuses, said, seen) = told.clone();
             let (mut tried, mut kept, at) = (file.clone(), file.clone(), at.clone());
             Box::pin(async move {
-                said.overlay(&mut tried).map_err(|error| error.to_string())?;
-                overlay(&mut kept, &at).map_err(|error| error.to_string())?;
+                said.overlay(&mut tried, &Written::default()).map_err(|error| error.to_string())?;
+                overlay(&mut kept, &Written::default(), &at).map_err(|error| error.to_string())?;
                 seen.lock().push((policies(&tried), policies(&kept)));
                 match refuses.load(Ordering::SeqCst) {
                     true => Err("the file has faults".to_owned()),
@@ -139,7 +145,7 @@ impl Lab {
     /// The names of policies and other sites that a site goes by.
     fn in_force(&self, number: usize) -> (Vec<String>, Vec<String>) {
         let mut settings = self.settings(number);
-        overlay(&mut settings, &self.at(number)).unwrap();
+        overlay(&mut settings, &Written::default(), &self.at(number)).unwrap();
         (policies(&settings), settings.site.iter().map(|site| site.name.clone()).collect())
     }
 

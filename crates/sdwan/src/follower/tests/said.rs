@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::config::network::Written;
 use crate::network::check::check;
 
 /// A site that has been told of these policies in that order, and the settings of its file.
@@ -36,7 +37,7 @@ fn held(version: u64, policies: &[&str]) -> Held {
 /// The policies that a site goes by with this file, and whether something stood in the way.
 fn by(said: &Said, file: &Sdwan) -> (Vec<String>, bool) {
     let mut settings = file.clone();
-    let unread = said.overlay(&mut settings).unwrap();
+    let unread = said.overlay(&mut settings, &Written::default()).unwrap();
     (policies(&settings), unread.is_some())
 }
 
@@ -57,7 +58,7 @@ fn what_cannot_be_read_any_more_stays_as_it_was_said_and_a_start_says_that_it_ca
     assert_eq!(by(&said, &file), (names(&["calls"]), true));
     // Who has never read it goes by the file, and knows why.
     let mut settings = file.clone();
-    let error = Said::new(&at).overlay(&mut settings).unwrap_err();
+    let error = Said::new(&at).overlay(&mut settings, &Written::default()).unwrap_err();
     assert!(error.to_string().contains("of_a_later_version"), "{error}");
     assert_eq!(policies(&settings), names(&["own"]));
     // Once it can be read again it counts; and who is enrolled no longer has heard of nothing.
@@ -86,4 +87,30 @@ fn what_is_tried_counts_until_that_is_over_and_is_what_stays_once_it_is_kept() {
     assert_eq!(by(&said, &file), (names(&["mail"]), false));
     tried.keep();
     assert_eq!(by(&said, &file), (names(&["mail"]), true));
+}
+
+#[test]
+fn what_does_not_go_together_with_the_file_is_told_and_counts_meanwhile() {
+    let dir = TempDir::new().unwrap();
+    let at = dir.path().join("kept");
+    let (keep, _, mut file) = kept(&at, &["calls"]);
+    let body = |kind: Kind, body: Json| Change { kind, id: kind.id_of(&body).unwrap(), body: Some(body) };
+    let changes = vec![
+        body(Kind::Site, json!({ "name": "south", "subnets": ["10.2.0.0/16"] })),
+        body(Kind::Uplink, json!({ "site": "south", "name": "fibre", "public_key": KEYS[1] })),
+    ];
+    let delta = Delta { network: "net".to_owned(), from: Some(1), to: 2, changes };
+    keep.keep_held(&held(1, &["calls"]).with(delta).unwrap()).unwrap();
+    let said = Said::new(&at);
+    assert_eq!(by(&said, &file), (names(&["calls"]), false));
+    let peer: Sdwan = read(&format!(
+        "[[uplink]]\nname = 'fibre'\n[[peer]]\npublic_key = '{}'\nallowed_ips = ['10.2.0.0/16']\n",
+        KEYS[0]
+    ));
+    file.peer = peer.peer;
+    let mut settings = file.clone();
+    let told = said.overlay(&mut settings, &Written::default()).unwrap();
+    let told = told.filter(|told| matches!(told, KeepError::Clash(_))).unwrap().to_string();
+    assert!(told.contains("site south") && told.contains("10.2.0.0/16 is behind a peer"), "{told}");
+    assert_eq!(settings.site.len(), 1, "sites stay");
 }
