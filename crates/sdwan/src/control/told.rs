@@ -13,6 +13,7 @@ use crate::engine::liveness::State;
 use crate::engine::prefix::Prefix;
 use crate::engine::quality::Figures;
 use crate::engine::site::PathId;
+use crate::plane::account::PolicyTold;
 
 /// How paths to sites are, and what has happened to them.
 #[derive(Debug, Clone, Default)]
@@ -25,6 +26,8 @@ pub struct Paths {
     pub paths: Vec<PathTold>,
     /// What has happened, the oldest first.
     pub events: Vec<EventTold>,
+    /// What flows under each policy have sent.
+    pub policies: Vec<PolicyTold>,
 }
 
 /// One site.
@@ -96,7 +99,7 @@ pub struct EventTold {
     pub why: String,
 }
 
-/// How the paths of `sites` are.
+/// How the paths of `sites` are. What policies have carried workers count, and who asks for this adds that.
 pub fn paths(now: Time, sites: Option<&Sites>) -> Paths {
     let Some(sites) = sites else { return Paths { now, ..Paths::default() } };
     let plan = sites.plan();
@@ -130,6 +133,7 @@ pub fn paths(now: Time, sites: Option<&Sites>) -> Paths {
         sites: others.collect(),
         paths: paths.collect(),
         events: sites.events().map(|happened| event(sites, happened)).collect(),
+        policies: vec![],
     }
 }
 
