@@ -22,6 +22,7 @@ use crate::channel::frame;
 use crate::channel::message::{FromController, FromSite, PARTS, PATHS};
 use crate::channel::tls;
 use crate::channel::token::Token;
+use crate::config::Sdwan;
 use crate::control::told::{EventTold, PathTold, Paths};
 use crate::controller::config::ControllerSettings;
 use crate::controller::store::documents::{Edit, Expect};
@@ -341,7 +342,8 @@ fn a_report_says_what_has_gone_by_since_the_one_before_and_each_event_once() {
 
 #[test]
 fn more_paths_than_a_report_takes_are_told_of_in_parts_that_go_together() {
-    let reporter = Reporter::new(3);
+    let metrics = Arc::<FollowerMetrics>::default();
+    let reporter = Reporter::counted(3, Arc::clone(&metrics));
     let of = |count: usize, seconds: u64| {
         let mut many = paths(1, seconds);
         let path = many.paths.remove(0);
@@ -366,8 +368,8 @@ fn more_paths_than_a_report_takes_are_told_of_in_parts_that_go_together() {
     assert_eq!(told(), [(3000, PATHS, 0, true), (3000, 5, 0, false)]);
     // What there is no room for at all is counted.
     of(PATHS * PARTS + 7, 4);
-    assert_eq!((told().len(), reporter.metrics.paths_unreported.get()), (PARTS, 7));
-    assert_eq!(reporter.metrics.reports_dropped.get(), 1);
+    assert_eq!((told().len(), metrics.paths_unreported.get()), (PARTS, 7));
+    assert_eq!(metrics.reports_dropped.get(), 1);
 }
 
 #[test]
