@@ -1,13 +1,17 @@
 //! What slows the services down, or soon will: rules over what is read of them every few seconds, for each the bottleneck
 //! that it shows and the settings that widen it. Pure: readings and their moments come in, findings go out.
 
+mod sdwan;
+
 use std::collections::{BTreeMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use outwork_config::{millis, mins, secs, section};
 use outwork_telemetry::Snapshot;
 use outwork_telemetry::alerts::{Finding, Severity};
 use outwork_telemetry::process::{Room, ThreadUsage};
+
+pub(crate) use sdwan::{ControlsReading, FollowsReading, SdwanReading};
 
 section! {
     /// Alerts: when the server says that something slows it down.
@@ -51,7 +55,7 @@ const NEARLY_EXHAUSTED: f64 = 0.99;
 const NAMED: usize = 5;
 
 /// Every condition that there is an alert for.
-pub(crate) const IDS: [&str; 15] = [
+pub(crate) const IDS: [&str; 21] = [
     "kernel_drops",
     "disk_behind",
     "commit_slow",
@@ -67,6 +71,12 @@ pub(crate) const IDS: [&str; 15] = [
     "memory_low",
     "database_behind",
     "backends_gone",
+    "sites_cut_off",
+    "controller_away",
+    "site_behind",
+    "site_certificate",
+    "sites_away",
+    "sites_behind",
 ];
 
 /// What is read at one moment. Counters are since the start.
@@ -85,6 +95,9 @@ pub(crate) struct Reading {
     pub(crate) dhcp: Option<DhcpReading>,
     /// Pools of the proxy none of whose backends is usable, each with what comes of that.
     pub(crate) dead: Vec<String>,
+    pub(crate) sdwan: SdwanReading,
+    /// By the clock that certificates go by.
+    pub(crate) wall: SystemTime,
 }
 
 /// What is read of SQLite.
@@ -176,6 +189,7 @@ impl Watch {
         let now = last.at;
         let mut findings: Vec<_> =
             [memory(last, settings), database(first, last), dead(last)].into_iter().flatten().collect();
+        findings.extend(sdwan::findings(&last.sdwan, last.wall));
         if let Some(before) = before {
             findings.extend(processors(before, last, settings));
         }

@@ -39,6 +39,8 @@ impl Server {
             database: DatabaseReading { waiting: 0, queue: 1000, refused: 0 },
             dhcp: Some(dhcp),
             dead: vec![],
+            sdwan: SdwanReading::default(),
+            wall: SystemTime::UNIX_EPOCH,
         };
         Self { start, reading, commits, watch: Watch::default(), settings: AlertSettings::default() }
     }
@@ -285,7 +287,17 @@ fn every_finding_is_of_a_known_condition_with_advice_and_settings_that_exist() {
     server.reading.database.waiting = 1000;
     server.reading.room.available = Some(0);
     server.reading.dead = vec!["x".into()];
+    let follows = |is_connected| FollowsReading {
+        is_connected,
+        version: 1,
+        error: Some("x".into()),
+        certificate: Some((SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH)),
+    };
+    let controls = ControlsReading { away: (1, vec!["x".into()]), behind: (1, vec!["x".into()]) };
+    server.reading.sdwan =
+        SdwanReading { cut_off: vec!["x".into()], follows: Some(follows(true)), controls: Some(controls) };
     let mut findings = server.look();
+    server.reading.sdwan.follows = Some(follows(false));
     server.reading.threads[0].cpu_seconds += 5.0;
     findings.extend(server.look());
     let schema = outwork_config::schema::<crate::settings::Settings>();

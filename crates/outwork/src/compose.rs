@@ -287,7 +287,7 @@ async fn serve(
         hub: Arc::clone(&hub),
     };
     let reload = Arc::new(reload);
-    let following = Following::start(&settings, tunnels.as_ref(), &reload);
+    let following = Following::start(&settings, tunnels.as_ref(), &reload, &registry)?;
     let tending = tunnels.as_ref().map(|tunnels| tokio::spawn(outwork_sdwan::service::tend(Arc::clone(tunnels))));
     let admin = Admin {
         version: env!("CARGO_PKG_VERSION"),
@@ -362,6 +362,9 @@ async fn serve(
         database: Arc::clone(&database),
         dhcp: dhcp.as_ref().map(|dhcp| (Arc::clone(&dhcp.service), Arc::clone(&dhcp.commits))),
         pools: Arc::clone(&proxy.pools),
+        tunnels: tunnels.clone(),
+        follower: following.as_ref().map(Following::follower),
+        controller: controller.clone(),
     };
     let told = alerts::Told { alerts, hub: Arc::clone(&hub) };
     let watching = tokio::spawn(alerts::run(Arc::new(sources), told));

@@ -10,6 +10,7 @@ mod keys;
 mod policies;
 mod qos;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -86,6 +87,58 @@ impl PartQuery {
     }
 }
 
+/// Which of a list, and which part of those. All of it where nothing is said.
+#[derive(Debug, Clone, Default, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ListQuery {
+    /// Of this site: that it is, or leads to.
+    site: Option<String>,
+    /// In this state.
+    state: Option<String>,
+    /// `next` of the part before; absent for the first one.
+    after: Option<String>,
+    /// How many, 999 at most; all of them when absent.
+    limit: Option<usize>,
+}
+
+impl ListQuery {
+    /// Whether what is of a site and in a state is asked for.
+    fn is_for(&self, is_of: impl FnOnce(&str) -> bool, state: &str) -> bool {
+        self.site.as_deref().is_none_or(is_of) && self.state.as_deref().is_none_or(|wanted| wanted == state)
+    }
+
+    /// Which part of what is.
+    fn part(self) -> PartQuery {
+        PartQuery { after: self.after, limit: self.limit }
+    }
+}
+
+/// Which events, and which part of those. All of them where nothing is said.
+#[derive(Debug, Clone, Default, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EventQuery {
+    /// About this site.
+    site: Option<String>,
+    /// Of this kind: `path`, `mtu` or `switch`.
+    kind: Option<String>,
+    /// That have come to this: a state, or a path.
+    state: Option<String>,
+    /// `next` of the part before; absent for the first one.
+    after: Option<String>,
+    /// How many, 999 at most; all of them when absent.
+    limit: Option<usize>,
+}
+
+impl EventQuery {
+    fn is_for(&self, event: &EventTold) -> bool {
+        let is = |wanted: Option<&str>, said: &str| wanted.is_none_or(|wanted| wanted == said);
+        let EventQuery { site, kind, state, .. } = self;
+        is(site.as_deref(), &event.site) && is(kind.as_deref(), event.kind) && is(state.as_deref(), &event.to)
+    }
+}
+
 /// An uplink.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct UplinkView {
@@ -131,6 +184,10 @@ enum TunnelsTo {
 struct TunnelQuery {
     /// Those to `peers` or to `sites` alone.
     to: Option<TunnelsTo>,
+    /// Those that lead to this site, or peer.
+    site: Option<String>,
+    /// In this state: `up` with keys, `down` without.
+    state: Option<String>,
     /// `next` of the part before; absent for the first one.
     after: Option<String>,
     /// How many, 999 at most; all of them when absent.
@@ -193,6 +250,8 @@ pub struct TunnelList {
 pub struct SiteView {
     /// What it is called.
     name: String,
+    /// `up` where a path to it carries traffic, else `down`.
+    state: &'static str,
     /// The networks behind it.
     subnets: Vec<String>,
     /// What its uplinks are called.
@@ -307,15 +366,20 @@ async fn uplinks(
     Ok(Json(UplinkList { items, next }))
 }
 
-/// The tunnels of this site, and how they are: those to peers, and those to sites, of which each is a path.
+/// Whether a tunnel of this name leads to a site: it is that peer, or one of its paths.
+fn leads_to(name: &str, site: &str) -> bool {
+    name.strip_prefix(site).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+}
+
+/// The tunnels of this site, and how they are (`up` with keys, `down` without): those to peers, and those to sites, of which each is a path.
 #[utoipa::path(get, path = "/tunnels", tag = "sdwan", params(TunnelQuery),
     responses((status = 200, body = TunnelList), (status = 400, body = Problem), (status = 401, body = Problem)))]
 async fn tunnels(
     _: Viewer,
     State(service): State<Arc<Service>>,
-    Query(TunnelQuery { to, after, limit }): Query<TunnelQuery>,
+    Query(TunnelQuery { to, site, state, after, limit }): Query<TunnelQuery>,
 ) -> Result<Json<TunnelList>, Problem> {
-    let query = PartQuery { after, limit };
+    let query = ListQuery { site, state, after, limit };
     let asked = Arc::clone(&service);
     let all = tokio::task::spawn_blocking(move || (asked.tell(), asked.carried())).await.map_err(Problem::internal)?;
     let (told, carried) = (all.0.map_err(Problem::internal)?, all.1.map_err(Problem::internal)?);
@@ -356,7 +420,9 @@ async fn tunnels(
     let of_whom = |told: &&Told| to.is_none_or(|to| (to == TunnelsTo::Sites) == told.path.is_some());
     let of_kernel = carried.iter().filter(|_| to != Some(TunnelsTo::Sites)).map(of_kernel);
     let all = told.iter().filter(of_whom).map(view).chain(of_kernel);
-    let (items, next) = query.of_places(all.collect())?;
+    let state = |tunnel: &TunnelView| if tunnel.keys_age_seconds.is_some() { "up" } else { "down" };
+    let found = all.filter(|tunnel| query.is_for(|site| leads_to(&tunnel.peer, site), state(tunnel))).collect();
+    let (items, next) = query.part().of_places(found)?;
     Ok(Json(TunnelList { items, next }))
 }
 
@@ -366,49 +432,44 @@ async fn ask(service: &Arc<Service>) -> Result<Paths, Problem> {
     told.map_err(Problem::internal)
 }
 
-/// Other sites, those among them that no path leads to.
-#[utoipa::path(get, path = "/sites", tag = "sdwan", params(PartQuery),
+/// Other sites, those among them that no path leads to: `up` where a path to it carries traffic, else `down`.
+#[utoipa::path(get, path = "/sites", tag = "sdwan", params(ListQuery),
     responses((status = 200, body = SiteList), (status = 400, body = Problem), (status = 401, body = Problem)))]
 async fn sites(
     _: Viewer,
     State(service): State<Arc<Service>>,
-    Query(query): Query<PartQuery>,
+    Query(query): Query<ListQuery>,
 ) -> Result<Json<SiteList>, Problem> {
+    let Paths { sites, paths, .. } = ask(&service).await?;
+    let reached: BTreeSet<_> =
+        paths.iter().filter(|path| CARRY.contains(&path.state)).map(|path| path.site.as_str()).collect();
+    let state = |name: &str| if reached.contains(name) { "up" } else { "down" };
     let view = |site: SiteTold| SiteView {
+        state: state(&site.name),
         name: site.name,
         subnets: site.networks.iter().map(ToString::to_string).collect(),
         uplinks: site.uplinks,
     };
-    let (part, next) = query.of_places(ask(&service).await?.sites)?;
+    let found =
+        sites.into_iter().filter(|site| query.is_for(|wanted| wanted == site.name, state(&site.name))).collect();
+    let (part, next) = query.part().of_places(found)?;
     Ok(Json(SiteList { items: part.into_iter().map(view).collect(), next }))
 }
+
+/// States of a path that carries traffic.
+const CARRY: [&str; 2] = ["up", "suspect"];
 
 fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 
-/// Which paths, and which part of them. All of them where nothing is said.
-#[derive(Debug, Clone, Default, Deserialize, utoipa::IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct PathQuery {
-    /// To this site.
-    site: Option<String>,
-    /// In this state.
-    state: Option<String>,
-    /// `next` of the part before; absent for the first one.
-    after: Option<String>,
-    /// How many, 999 at most; all of them when absent.
-    limit: Option<usize>,
-}
-
 /// The paths to other sites, and how they are.
-#[utoipa::path(get, path = "/paths", tag = "sdwan", params(PathQuery),
+#[utoipa::path(get, path = "/paths", tag = "sdwan", params(ListQuery),
     responses((status = 200, body = PathList), (status = 400, body = Problem), (status = 401, body = Problem)))]
 async fn paths(
     _: Viewer,
     State(service): State<Arc<Service>>,
-    Query(query): Query<PathQuery>,
+    Query(query): Query<ListQuery>,
 ) -> Result<Json<PathList>, Problem> {
     let view = |path: PathTold| PathView {
         id: path.id,
@@ -428,27 +489,26 @@ async fn paths(
         sent: path.datagrams.0,
         received: path.datagrams.1,
     };
-    let PathQuery { site, state, after, limit } = query;
     let mut paths = ask(&service).await?.paths;
-    paths.retain(|path| {
-        site.as_ref().is_none_or(|site| *site == path.site) && state.as_ref().is_none_or(|state| state == path.state)
-    });
+    paths.retain(|path| query.is_for(|site| site == path.site, path.state));
     paths.sort_by_key(|path| path.id);
-    let (part, next) = PartQuery { after, limit }.of(paths, |path| path.id.into())?;
+    let (part, next) = query.part().of(paths, |path| path.id.into())?;
     Ok(Json(PathList { items: part.into_iter().map(view).collect(), next }))
 }
 
 /// What has happened to paths and to the traffic of sites, the latest first.
-#[utoipa::path(get, path = "/events", tag = "sdwan", params(PartQuery),
+#[utoipa::path(get, path = "/events", tag = "sdwan", params(EventQuery),
     responses((status = 200, body = EventList), (status = 400, body = Problem), (status = 401, body = Problem)))]
 async fn events(
     _: Viewer,
     State(service): State<Arc<Service>>,
-    Query(query): Query<PartQuery>,
+    Query(query): Query<EventQuery>,
 ) -> Result<Json<EventList>, Problem> {
     let Paths { now, mut events, .. } = ask(&service).await?;
+    events.retain(|event| query.is_for(event));
     events.reverse();
-    let (events, next) = query.of(events, |event| u64::MAX - event.number)?;
+    let (events, next) =
+        PartQuery { after: query.after, limit: query.limit }.of(events, |event| u64::MAX - event.number)?;
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let unix = |at| wall.saturating_sub(now.since(at)).as_millis() as u64;
     let view = |event: EventTold| EventView {

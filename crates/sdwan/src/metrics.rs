@@ -3,7 +3,7 @@
 mod qos;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use outwork_telemetry::{Collect, Desc, Family, Kind, Labels, Sample, Unit, Value, metrics};
 
@@ -247,12 +247,26 @@ fn sockets(figures: &[Figures], families: &mut Vec<Family>) {
 }
 
 /// The figures of the service.
-pub struct SdwanMetrics(Arc<Shared>);
+pub struct SdwanMetrics {
+    shared: Arc<Shared>,
+    /// Whether it was said that there are more paths or tunnels than have figures of their own.
+    is_said: AtomicBool,
+}
 
 impl SdwanMetrics {
     /// Those of these workers.
     pub fn of(shared: &Arc<Shared>) -> Arc<Self> {
-        Arc::new(Self(Arc::clone(shared)))
+        Arc::new(Self { shared: Arc::clone(shared), is_said: AtomicBool::new(false) })
+    }
+
+    fn warn_of(&self, beyond: u64) {
+        if beyond > 0 && !self.is_said.swap(true, Relaxed) {
+            tracing::warn!(
+                beyond,
+                most = TUNNELS,
+                "some paths or tunnels have no figures of their own in /metrics: outwork_metrics_label_overflow_total counts them"
+            );
+        }
     }
 }
 
@@ -284,6 +298,11 @@ fn lost(counters: &Counters) -> [(&'static str, &AtomicU64); 18] {
     ]
 }
 
+/// How many of so many have no figures of their own: as many have as have elsewhere.
+fn beyond(count: usize) -> u64 {
+    count.saturating_sub(TUNNELS) as u64
+}
+
 /// The figures of paths to sites.
 fn paths(gauges: &[Arc<Gauge>], families: &mut Vec<Family>) {
     let count = |state: State| gauges.iter().filter(|gauge| gauge.state() == state).count() as f64;
@@ -292,7 +311,7 @@ fn paths(gauges: &[Arc<Gauge>], families: &mut Vec<Family>) {
         Sample { labels, value: Value::Number(count(state)) }
     });
     families.push(Family { desc: PATHS, samples: by_state.into(), overflow: None });
-    // As many as have figures of their own elsewhere.
+    let overflow = Some(beyond(gauges.len()));
     let gauges = gauges.get(..TUNNELS).unwrap_or(gauges);
     let of = |desc: Desc, value: fn(&Gauge) -> Option<f64>| {
         let sample = |gauge: &Arc<Gauge>| {
@@ -302,7 +321,7 @@ fn paths(gauges: &[Arc<Gauge>], families: &mut Vec<Family>) {
             labels.extend((!gauge.via.is_empty()).then(|| ("via", text(&gauge.via))));
             Some(Sample { labels, value: Value::Number(value(gauge)?) })
         };
-        Family { desc, samples: gauges.iter().filter_map(sample).collect(), overflow: None }
+        Family { desc, samples: gauges.iter().filter_map(sample).collect(), overflow }
     };
     families.extend([
         of(PATH_UP, |gauge| Some(f64::from(u8::from(matches!(gauge.state(), State::Up | State::Suspect))))),
@@ -319,10 +338,10 @@ fn is_heard(gauge: &Gauge) -> bool {
 
 impl Collect for SdwanMetrics {
     fn collect(&self, families: &mut Vec<Family>) {
-        paths(&self.0.gauges.load(), families);
-        self.0.measures.collect(families);
-        sockets(&self.0.lines.figures(), families);
-        let view = self.0.view.load();
+        paths(&self.shared.gauges.load(), families);
+        self.shared.measures.collect(families);
+        sockets(&self.shared.lines.figures(), families);
+        let view = self.shared.view.load();
         let mut tunnels: Vec<&Arc<Tunnel>> = view.tunnels().collect();
         tunnels.sort_by_key(|tunnel| tunnel.id);
         let all = tunnels.len();
@@ -331,7 +350,7 @@ impl Collect for SdwanMetrics {
             let sample = Sample { labels: vec![], value: Value::Number(count as f64) };
             families.push(Family { desc, samples: vec![sample], overflow: None });
         }
-        // As many as have figures of their own elsewhere.
+        self.warn_of(beyond(all).max(beyond(self.shared.gauges.load().len())));
         tunnels.truncate(TUNNELS);
         let labels = |tunnel: &Tunnel| -> Labels { vec![("peer", tunnel.name.to_string().into())] };
         let both = |sent: fn(&Tallies) -> &AtomicU64, received: fn(&Tallies) -> &AtomicU64| {
@@ -348,7 +367,7 @@ impl Collect for SdwanMetrics {
             let of = |tunnel: &&Arc<Tunnel>| Sample { labels: labels(tunnel), value: number(counter(&tunnel.tallies)) };
             tunnels.iter().map(of).collect::<Vec<_>>()
         };
-        let accounts = self.0.accounts.load();
+        let accounts = self.shared.accounts.load();
         let by_policy = |counter: fn(&Account) -> &AtomicU64| {
             let of = |(name, account): (&str, &Account)| {
                 let labels = vec![("policy", name.to_owned().into())];
@@ -356,15 +375,15 @@ impl Collect for SdwanMetrics {
             };
             accounts.iter().map(of).collect::<Vec<_>>()
         };
-        let lost = lost(&self.0.counters).map(|(reason, counter)| {
+        let lost = lost(&self.shared.counters).map(|(reason, counter)| {
             let labels = vec![("reason", reason.into())];
             Sample { labels, value: number(counter) }
         });
-        let handshakes = REASONS.iter().zip(&self.0.counters.handshakes).map(|(reason, counter)| {
+        let handshakes = REASONS.iter().zip(&self.shared.counters.handshakes).map(|(reason, counter)| {
             let labels = vec![("reason", (*reason).into())];
             Sample { labels, value: number(counter) }
         });
-        let icmp = WORDS.iter().zip(&self.0.counters.icmp).map(|(reason, counter)| {
+        let icmp = WORDS.iter().zip(&self.shared.counters.icmp).map(|(reason, counter)| {
             let labels = vec![("reason", (*reason).into())];
             Sample { labels, value: number(counter) }
         });
@@ -373,19 +392,23 @@ impl Collect for SdwanMetrics {
             (PAYLOAD, both(|tallies| &tallies.sent_octets, |tallies| &tallies.received_octets)),
             (REFUSED, one(|tallies| &tallies.refused)),
             (FOREIGN, one(|tallies| &tallies.foreign)),
+        ] {
+            families.push(Family { desc, samples, overflow: Some(beyond(all)) });
+        }
+        for (desc, samples) in [
             (LOST, lost.into()),
             (POLICY_PACKETS, by_policy(|account| &account.packets)),
             (POLICY_OCTETS, by_policy(|account| &account.octets)),
-            (DOUBLED, vec![Sample { labels: vec![], value: number(&self.0.counters.doubled) }]),
-            (REPEATED, vec![Sample { labels: vec![], value: number(&self.0.counters.repeated) }]),
-            (MENDED, vec![Sample { labels: vec![], value: number(&self.0.counters.mended) }]),
-            (PASSED, vec![Sample { labels: vec![], value: number(&self.0.counters.passed) }]),
-            (PASSED_OCTETS, vec![Sample { labels: vec![], value: number(&self.0.counters.passed_octets) }]),
+            (DOUBLED, vec![Sample { labels: vec![], value: number(&self.shared.counters.doubled) }]),
+            (REPEATED, vec![Sample { labels: vec![], value: number(&self.shared.counters.repeated) }]),
+            (MENDED, vec![Sample { labels: vec![], value: number(&self.shared.counters.mended) }]),
+            (PASSED, vec![Sample { labels: vec![], value: number(&self.shared.counters.passed) }]),
+            (PASSED_OCTETS, vec![Sample { labels: vec![], value: number(&self.shared.counters.passed_octets) }]),
             (HANDSHAKES, handshakes.collect()),
             (ICMP, icmp.collect()),
-            (UNTOLD, vec![Sample { labels: vec![], value: number(&self.0.counters.untold) }]),
-            (CROWDED, vec![Sample { labels: vec![], value: number(&self.0.counters.crowded) }]),
-            (UNNAMED, vec![Sample { labels: vec![], value: number(&self.0.counters.unnamed) }]),
+            (UNTOLD, vec![Sample { labels: vec![], value: number(&self.shared.counters.untold) }]),
+            (CROWDED, vec![Sample { labels: vec![], value: number(&self.shared.counters.crowded) }]),
+            (UNNAMED, vec![Sample { labels: vec![], value: number(&self.shared.counters.unnamed) }]),
         ] {
             families.push(Family { desc, samples, overflow: None });
         }
@@ -430,6 +453,17 @@ mod tests {
         assert_eq!(of("outwork_sdwan_path_loss_ratio"), [north(0.5), east(0.5)]);
         let states: Vec<_> = of("outwork_sdwan_paths").into_iter().filter(|(_, count)| *count > 0.0).collect();
         assert_eq!(states, [("down".to_owned(), 1.0), ("up".to_owned(), 1.0), ("suspect".to_owned(), 1.0)]);
+    }
+
+    #[test]
+    fn paths_that_there_is_no_room_for_are_counted_and_none_is_missing_in_the_sum() {
+        let mut families = vec![];
+        let gauges: Vec<_> = (0..TUNNELS + 3).map(|number| gauge(&format!("site{number}"), State::Up)).collect();
+        paths(&gauges, &mut families);
+        let family = families.iter().find(|family| family.desc == PATH_UP).unwrap();
+        assert_eq!((family.samples.len(), family.overflow), (TUNNELS, Some(3)));
+        let up: f64 = values(&families, "outwork_sdwan_paths").iter().map(|(_, count)| count).sum();
+        assert_eq!(up, (TUNNELS + 3) as f64);
     }
 
     #[test]

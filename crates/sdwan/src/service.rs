@@ -38,6 +38,7 @@ use crate::keys::rotation::State;
 use crate::keys::{self, Be, KeyTold, Keys, KeysError};
 use crate::names::{self, Names};
 use crate::plan::Numbers;
+use crate::plane::gauge;
 use crate::plane::join::Offload;
 use crate::plane::shared::{NOTICES, Shared};
 use crate::plane::tunnel::UplinkIndex;
@@ -325,14 +326,20 @@ impl Service {
         self.kernel.tell()
     }
 
-    /// How paths to sites are, and what has happened to them.
+    /// How paths to sites are, what has happened to them, and what policies have carried.
     ///
     /// # Errors
     /// When control does not answer.
     pub fn paths(&self) -> Result<Paths, ServiceError> {
         let (to, told) = sync_channel(1);
         self.ask(Order::Paths(to))?;
-        told.recv_timeout(PATIENCE).map_err(|_| ServiceError::Silent)
+        let told = told.recv_timeout(PATIENCE).map_err(|_| ServiceError::Silent)?;
+        Ok(Paths { policies: self.shared.accounts.load().told(), ..told })
+    }
+
+    /// What the sites are called to which there are paths and none works.
+    pub fn cut_off(&self) -> Vec<String> {
+        gauge::cut_off(&self.shared.gauges.load())
     }
 
     /// What becomes of a flow, and why.

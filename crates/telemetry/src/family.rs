@@ -70,7 +70,7 @@ pub struct Family {
     pub desc: Desc,
     /// The cells.
     pub samples: Vec<Sample>,
-    /// Lookups that found a dynamic label set full. `None` for closed label sets, which cannot be.
+    /// Lookups that found a dynamic label set full, or what there is that has no cell. `None` for closed label sets, which cannot be.
     pub overflow: Option<u64>,
 }
 

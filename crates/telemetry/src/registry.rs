@@ -99,7 +99,7 @@ impl Registry {
         families.push(Family {
             desc: Desc {
                 name: "outwork_metrics_label_overflow_total",
-                help: "Lookups that found a metric's label set full and were given its cell labelled other.",
+                help: "Lookups that found a metric's label set full and were given its cell labelled other; of paths and tunnels of sites, how many have no cell.",
                 kind: Kind::Counter,
                 unit: Unit::None,
                 history: false,

@@ -111,6 +111,12 @@ impl Problem {
         Self { key, ..Self::new(StatusCode::CONFLICT, "conflict", "In conflict with what is there", detail) }
     }
 
+    /// 412: what the request takes for granted, by `If-Match`, is not so.
+    pub fn unmatched(key: Option<String>, detail: impl Display) -> Self {
+        let title = "It is not as the request takes for granted";
+        Self { key, ..Self::new(StatusCode::PRECONDITION_FAILED, "unmatched", title, detail) }
+    }
+
     /// 413.
     pub fn too_large(detail: impl Display) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The request is too large", detail)

@@ -93,6 +93,22 @@ Examples:
     Status,
     /// Lists who has changed what of the network, the latest first
     Changes,
+    /// Takes a change of the network back: at the controller
+    ///
+    /// With it goes all that was made at once, such as the uplinks that went with a site. Nothing is done where what it has changed was changed again since. It is a change as well:
+    /// the same command takes it back. A site that was removed comes back without its certificate, and is enrolled anew.
+    #[command(after_help = "\
+Examples:
+  outwork sdwan undo
+  outwork sdwan undo --check
+  outwork sdwan changes && outwork sdwan undo 17")]
+    Undo {
+        /// Its number, as `outwork sdwan changes` says it; without it, the latest that there is.
+        change: Option<i64>,
+        /// Says what would change, and changes nothing.
+        #[arg(long)]
+        check: bool,
+    },
     /// Lists, adds, changes and removes sites, at the controller
     #[command(subcommand)]
     Sites(DocumentCommand),
@@ -105,9 +121,9 @@ Examples:
     /// Lists, adds, changes and removes applications, at the controller
     #[command(subcommand)]
     Applications(DocumentCommand),
-    /// Lists, adds, changes and removes policies, at the controller
+    /// Lists, adds, changes and removes policies, and says what they have carried, at the controller
     #[command(subcommand)]
-    Policies(DocumentCommand),
+    Policies(PolicyCommand),
     /// Shows and changes what holds at all sites whose own files do not say it: at the controller
     #[command(subcommand)]
     Settings(SharedCommand),
@@ -135,6 +151,29 @@ Examples:
     },
 }
 
+/// What is done with policies.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    #[command(flatten)]
+    Document(DocumentCommand),
+    /// Says what flows under a policy have sent, by site
+    #[command(after_help = "\
+Examples:
+  outwork sdwan policies traffic
+  outwork sdwan policies traffic calls --last 24h
+  outwork sdwan policies traffic calls --site north --json | jq '.items[] | [.at, .octets]'")]
+    Traffic {
+        /// Its name; without it, what flows under each policy and under none have sent.
+        name: Option<String>,
+        /// Of the last so long.
+        #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "1h")]
+        last: Duration,
+        /// By this site alone.
+        #[arg(long, value_name = "SITE")]
+        site: Option<String>,
+    },
+}
+
 /// What is done with documents of a kind.
 #[derive(Debug, Subcommand)]
 pub(crate) enum DocumentCommand {
@@ -157,11 +196,15 @@ Examples:
         name: String,
         #[command(flatten)]
         says: DocumentArgs,
+        /// Says what would change or what is wrong with it, and changes nothing.
+        #[arg(long)]
+        check: bool,
     },
     /// Changes one: what is not named stays as it is. Where somebody else changes it at the same time, nothing is done
     #[command(after_help = "\
 Examples:
   outwork sdwan policies edit calls priority=10 mark=EF
+  outwork sdwan policies edit calls priority=10 mark=EF --check
   outwork sdwan policies edit calls --clear mark
   outwork sdwan uplinks edit north/lte cost=50 metered=true
   outwork sdwan uplinks edit north/lte pinned=true  # stays though the site names it no longer")]
@@ -173,11 +216,17 @@ Examples:
         /// Takes a key out; may be given many times.
         #[arg(long, value_name = "KEY")]
         clear: Vec<String>,
+        /// Says what would change or what is wrong with it, and changes nothing.
+        #[arg(long)]
+        check: bool,
     },
     /// Removes one; sites are told at once. With a site go its uplinks, and it is believed no longer
     Remove {
         /// Its name; that of an uplink behind its site's, such as north/fibre.
         name: String,
+        /// Says what would go or what is wrong with it, and changes nothing.
+        #[arg(long)]
+        check: bool,
     },
 }
 
@@ -212,6 +261,25 @@ mod tests {
         assert_eq!(cli.global.set, ["log.level=debug"]);
         let Command::Sdwan(SdwanCommand::Classes(DocumentCommand::Add { says, .. })) = cli.command else { panic!() };
         assert_eq!(says.set, [("loss".to_owned(), "0.1".to_owned())]);
+    }
+
+    #[test]
+    fn what_is_done_with_documents_is_done_with_policies_as_well_and_they_say_what_they_have_carried() {
+        let parse = |words: &[&str]| Cli::try_parse_from([&["outwork", "sdwan"][..], words].concat()).unwrap().command;
+        let Command::Sdwan(SdwanCommand::Policies(PolicyCommand::Document(DocumentCommand::Edit { check, .. }))) =
+            parse(&["policies", "edit", "calls", "priority=1", "--check"])
+        else {
+            panic!()
+        };
+        assert!(check);
+        let Command::Sdwan(SdwanCommand::Policies(PolicyCommand::Traffic { name, last, .. })) =
+            parse(&["policies", "traffic", "calls", "--last", "24h"])
+        else {
+            panic!()
+        };
+        assert_eq!((name.as_deref(), last), (Some("calls"), Duration::from_secs(86_400)));
+        assert!(matches!(parse(&["undo"]), Command::Sdwan(SdwanCommand::Undo { change: None, check: false })));
+        assert!(Cli::try_parse_from(["outwork", "sdwan", "sites", "traffic"]).is_err());
     }
 
     #[test]

@@ -8,8 +8,12 @@ use outwork_admin::routes::AlertRow;
 use outwork_dhcp::engine::Silence;
 use outwork_dhcp::metrics::{DhcpMetrics, Dropped, SocketKind};
 use outwork_dhcp::server::Service;
+use outwork_front::api::Timestamp;
 use outwork_front::events::Hub;
 use outwork_proxy::pool::Pools;
+use outwork_sdwan::controller::Controller;
+use outwork_sdwan::follower::Follower;
+use outwork_sdwan::service::Service as Tunnels;
 use outwork_store::database::{Database, Side};
 use outwork_store::log::Health;
 use outwork_telemetry::alerts::{Alerts, Transition};
@@ -19,7 +23,9 @@ use tokio::time::MissedTickBehavior;
 
 use super::reload::Current;
 use super::store::CommitMetrics;
-use crate::alerts::{DatabaseReading, DhcpReading, INTERVAL, PoolReading, Reading, Watch};
+use crate::alerts::{
+    ControlsReading, DatabaseReading, DhcpReading, FollowsReading, INTERVAL, PoolReading, Reading, SdwanReading, Watch,
+};
 use crate::settings::Settings;
 
 /// What is read.
@@ -28,6 +34,9 @@ pub(super) struct Sources {
     pub(super) database: Arc<Database>,
     pub(super) dhcp: Option<(Arc<Service>, Arc<CommitMetrics>)>,
     pub(super) pools: Arc<Pools>,
+    pub(super) tunnels: Option<Arc<Tunnels>>,
+    pub(super) follower: Option<Arc<Follower>>,
+    pub(super) controller: Option<Arc<Controller>>,
 }
 
 /// Who is told.
@@ -96,7 +105,33 @@ impl Sources {
             },
             dhcp: self.dhcp.as_ref().map(|(service, commits)| read_dhcp(service, commits)),
             dead: self.pools.dead(),
+            sdwan: SdwanReading {
+                cut_off: self.tunnels.as_ref().map(|tunnels| tunnels.cut_off()).unwrap_or_default(),
+                follows: self.follower.as_ref().map(|follower| read_follower(follower)),
+                controls: self.controller.as_ref().map(|controller| read_controller(controller)),
+            },
+            wall: SystemTime::now(),
         }
+    }
+}
+
+fn read_follower(follower: &Follower) -> FollowsReading {
+    let told = follower.told();
+    FollowsReading {
+        is_connected: told.connected.is_some(),
+        version: told.version,
+        error: told.error,
+        certificate: told.certificate_late.zip(told.certificate_expires),
+    }
+}
+
+fn read_controller(controller: &Controller) -> ControlsReading {
+    let standing = controller.standing();
+    let away = |(site, since): &(String, SystemTime)| format!("{site}, since {}", Timestamp::from(*since));
+    let behind = |(site, why): &(String, String)| format!("{site}: {why}");
+    ControlsReading {
+        away: (standing.away, standing.first_away.iter().map(away).collect()),
+        behind: (standing.behind, standing.first_behind.iter().map(behind).collect()),
     }
 }
 

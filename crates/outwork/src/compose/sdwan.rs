@@ -138,8 +138,9 @@ impl Following {
         settings: &Settings,
         tunnels: Option<&Arc<Service>>,
         reload: &Arc<Reload>,
-    ) -> Option<Following> {
-        let (tunnels, follow) = (tunnels?, settings.sdwan.controller.clone()?);
+        registry: &Registry,
+    ) -> anyhow::Result<Option<Following>> {
+        let (Some(tunnels), Some(follow)) = (tunnels, settings.sdwan.controller.clone()) else { return Ok(None) };
         let reload = Arc::clone(reload);
         let take_up: TakeUp = Box::new(move || {
             let reload = Arc::clone(&reload);
@@ -147,6 +148,7 @@ impl Following {
         });
         let heard = Arc::clone(said_here(&settings.store.data_dir));
         let follower = Follower::sharing(follow, heard, uplinks(&settings.sdwan, &tunnels.keys().published()), take_up);
+        registry.register(Arc::clone(follower.metrics()) as _)?;
         let gather = tokio::spawn(Arc::clone(&follower).gather(Arc::clone(tunnels)));
         let run = tokio::spawn(Arc::clone(&follower).run());
         let (renewed, own, said) = (Arc::clone(&follower), Arc::clone(tunnels), settings.sdwan.clone());
@@ -157,7 +159,12 @@ impl Following {
                 renewed.renew(uplinks(&said, &own.keys().published()));
             }
         });
-        Some(Following { follower, tasks: [gather, run, renew] })
+        Ok(Some(Following { follower, tasks: [gather, run, renew] }))
+    }
+
+    /// Who follows.
+    pub(super) fn follower(&self) -> Arc<Follower> {
+        Arc::clone(&self.follower)
     }
 
     /// What follows.
@@ -190,7 +197,7 @@ pub(super) fn api(
     following: Option<&Following>,
     controller: Option<&Arc<Controller>>,
 ) -> Option<ServiceApi> {
-    let follower = following.map(|following| Arc::clone(&following.follower));
+    let follower = following.map(Following::follower);
     let place = Place { service: service.cloned(), controller: controller.cloned(), follower: follower.clone() };
     if place.service.is_none() && place.controller.is_none() {
         return None;

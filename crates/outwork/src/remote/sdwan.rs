@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use serde_json::{Map, Value as Json, json};
@@ -10,10 +11,10 @@ use ureq::http::Method;
 
 use super::{done, items, rows};
 use crate::cli::Global;
-use crate::cli::sdwan::{DocumentArgs, DocumentCommand, SdwanCommand, SharedCommand};
+use crate::cli::sdwan::{DocumentArgs, DocumentCommand, PolicyCommand, SdwanCommand, SharedCommand};
 use crate::client::{Client, escaped, query};
 use crate::local::print_json;
-use crate::table::{cell, printable, write_pairs};
+use crate::table::{bytes, cell, printable, write_pairs};
 
 /// Octets of a document in JSON at most.
 const MOST: u64 = 1 << 20;
@@ -63,13 +64,109 @@ pub(crate) fn sdwan(global: &Global, command: &SdwanCommand) -> anyhow::Result<(
         SdwanCommand::RotateKey { uplink, abandon } => rotate(global, &client, uplink.as_deref(), *abandon),
         SdwanCommand::Status => status(global, &client),
         SdwanCommand::Changes => changes(global, &client),
+        SdwanCommand::Undo { change, check } => {
+            let which = change.map(|change| format!("/{change}")).unwrap_or_default();
+            let answer =
+                client.change(Method::POST, &format!("/controller/changes{which}/undo{}", tried(*check)), None)?;
+            differences(global, &answer)
+        }
         SdwanCommand::Sites(command) => document(global, &client, "sites", command),
         SdwanCommand::Uplinks(command) => document(global, &client, "uplinks", command),
         SdwanCommand::Classes(command) => document(global, &client, "classes", command),
         SdwanCommand::Applications(command) => document(global, &client, "applications", command),
-        SdwanCommand::Policies(command) => document(global, &client, "policies", command),
+        SdwanCommand::Policies(PolicyCommand::Document(command)) => document(global, &client, "policies", command),
+        SdwanCommand::Policies(PolicyCommand::Traffic { name, last, site }) => {
+            traffic(global, &client, name.as_deref(), (*last, site.as_deref()))
+        }
         SdwanCommand::Settings(command) => shared(global, &client, command),
     }
+}
+
+/// What says that a change is only tried.
+fn tried(check: bool) -> &'static str {
+    if check { "?dry_run=true" } else { "" }
+}
+
+/// Says what has changed, or would, key by key.
+fn differences(global: &Global, answer: &Json) -> anyhow::Result<()> {
+    if global.json {
+        return print_json(answer);
+    }
+    let mut out = anstream::stdout();
+    let is_made = answer["made"] == true;
+    for item in items(&answer["items"]) {
+        let verb = match (item["before"].is_object(), item["after"].is_object(), is_made) {
+            (false, _, true) => "added",
+            (false, _, false) => "would be added",
+            (true, true, true) => "changed",
+            (true, true, false) => "would be changed",
+            (true, false, true) => "removed",
+            (true, false, false) => "would be removed",
+        };
+        writeln!(out, "{} {} {verb}", printable(&cell(&item["kind"])), printable(&cell(&item["id"])))?;
+        for line in lines(&item["before"], &item["after"]) {
+            writeln!(out, "  {}", printable(&line))?;
+        }
+    }
+    if let Some(count) = answer["other_releases"].as_u64().filter(|count| *count > 0) {
+        writeln!(
+            anstream::stderr(),
+            "{count} sites run another release than this controller, and refuse what theirs does not know: see `outwork sdwan status`"
+        )?;
+    }
+    if !is_made {
+        writeln!(anstream::stderr(), "nothing was changed: this was a check")?;
+    }
+    Ok(())
+}
+
+/// What stands in one and not, or otherwise, in the other: a line each.
+fn lines(before: &Json, after: &Json) -> Vec<String> {
+    let keys = |body: &Json| body.as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect::<Vec<_>>();
+    let mut all = keys(before);
+    all.extend(keys(after).into_iter().filter(|key| before.get(key).is_none()));
+    let differs = all.into_iter().filter(|key| before.get(key) != after.get(key));
+    let line = |key: String| {
+        let side = |sign: char, body: &Json| body.get(&key).map(|value| format!("{sign} {key} = {}", text(value)));
+        [side('-', before), side('+', after)].into_iter().flatten().collect::<Vec<_>>()
+    };
+    differs.flat_map(line).collect()
+}
+
+/// What flows under a policy have sent, or under each.
+fn traffic(
+    global: &Global,
+    client: &Client,
+    name: Option<&str>,
+    (last, site): (Duration, Option<&str>),
+) -> anyhow::Result<()> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let from = now.saturating_sub(last).as_secs().to_string();
+    let which = query(&[("from", Some(from)), ("site", site.map(str::to_owned))]);
+    let amount = |one: &Json| [cell(&one["packets"]), bytes(one["octets"].as_f64().unwrap_or_default())];
+    let Some(name) = name else {
+        let answer = client.get(&format!("/controller/traffic{which}"))?;
+        if global.json {
+            return print_json(&answer);
+        }
+        let columns = ["POLICY", ">PACKETS", ">OCTETS"];
+        rows(&mut anstream::stdout(), &columns, &answer["items"], "nothing was sent", |one| {
+            let policy = one["policy"].as_str().map_or_else(|| "(none)".to_owned(), str::to_owned);
+            [vec![policy], amount(one).to_vec()].concat()
+        })?;
+        return Ok(());
+    };
+    let answer = client.get(&format!("{}/traffic{which}", place("policies", name)))?;
+    if global.json {
+        return print_json(&answer);
+    }
+    let [packets, octets] = amount(&answer);
+    let mut out = anstream::stdout();
+    write_pairs(&mut out, &[("policy", name.to_owned()), ("packets", packets), ("octets", octets)])?;
+    rows(&mut out, &["SITE", ">PACKETS", ">OCTETS"], &answer["sites"], "nothing was sent", |one| {
+        [vec![cell(&one["site"])], amount(one).to_vec()].concat()
+    })?;
+    Ok(())
 }
 
 fn rotate(global: &Global, client: &Client, uplink: Option<&str>, abandon: bool) -> anyhow::Result<()> {
@@ -109,15 +206,16 @@ fn status(global: &Global, client: &Client) -> anyhow::Result<()> {
     if global.json {
         return print_json(&json!({ "items": sites }));
     }
-    let columns = ["SITE", "STATUS", "LAST HEARD OF", ">VERSION", "CURRENT"];
+    let columns = ["SITE", "STATUS", "LAST HEARD OF", "RELEASE", ">VERSION", "CURRENT"];
     rows(&mut anstream::stdout(), &columns, &sites, "no sites", |site| {
         let current = match site["refused"].as_str() {
             _ if site["current"] == true => "yes".to_owned(),
             None => "no".to_owned(),
             Some(why) => format!("no: {why}"),
         };
-        let [name, status, seen, version] = ["site", "status", "last_seen", "version"].map(|key| cell(&site[key]));
-        vec![name, status, seen, version, current]
+        let mut columns = ["site", "status", "last_seen", "release", "version"].map(|key| cell(&site[key])).to_vec();
+        columns.push(current);
+        columns
     })?;
     Ok(())
 }
@@ -144,8 +242,9 @@ fn changes(global: &Global, client: &Client) -> anyhow::Result<()> {
     if global.json {
         return print_json(&answer);
     }
-    rows(&mut anstream::stdout(), &["AT", "WHO", "WHAT", "TARGET"], &answer["items"], "no changes", |change| {
-        ["at", "who", "what", "target"].map(|key| cell(&change[key])).to_vec()
+    let columns = [">NUMBER", "AT", "WHO", "WHAT", "TARGET"];
+    rows(&mut anstream::stdout(), &columns, &answer["items"], "no changes", |change| {
+        ["id", "at", "who", "what", "target"].map(|key| cell(&change[key])).to_vec()
     })?;
     Ok(())
 }
@@ -182,15 +281,19 @@ fn document(global: &Global, client: &Client, kind: &str, command: &DocumentComm
             write_pairs(&mut anstream::stdout(), &pairs)?;
             Ok(())
         }
-        DocumentCommand::Add { name, says } => {
+        DocumentCommand::Add { name, says, check } => {
             let mut body = whole(says)?.unwrap_or_default();
             named(kind, name, &mut body)?;
             put(&mut body, says);
-            let answer = client.change(Method::POST, &format!("/controller/{kind}"), Some(&json!({ "body": body })))?;
+            let path = format!("/controller/{kind}{}", tried(*check));
+            let answer = client.change(Method::POST, &path, Some(&json!({ "body": body })))?;
+            if *check {
+                return differences(global, &answer);
+            }
             warn(&answer)?;
             done(global, &answer, &format!("added {name} to the {kind}"))
         }
-        DocumentCommand::Edit { name, says, clear } => {
+        DocumentCommand::Edit { name, says, clear, check } => {
             let there = client.get(&place(kind, name))?;
             let before = there["body"].as_object().cloned().unwrap_or_default();
             let mut body = whole(says)?.unwrap_or_else(|| before.clone());
@@ -201,12 +304,19 @@ fn document(global: &Global, client: &Client, kind: &str, command: &DocumentComm
                 "nothing would change; name what is to: `outwork sdwan {kind} edit --help`"
             );
             let change = json!({ "body": body, "version": there["version"] });
-            let answer = client.change(Method::PUT, &place(kind, name), Some(&change))?;
+            let path = format!("{}{}", place(kind, name), tried(*check));
+            let answer = client.change(Method::PUT, &path, Some(&change))?;
+            if *check {
+                return differences(global, &answer);
+            }
             warn(&answer)?;
             done(global, &answer, &format!("changed {name} of the {kind}: version {}", cell(&answer["version"])))
         }
-        DocumentCommand::Remove { name } => {
-            let answer = client.change(Method::DELETE, &place(kind, name), None)?;
+        DocumentCommand::Remove { name, check } => {
+            let answer = client.change(Method::DELETE, &format!("{}{}", place(kind, name), tried(*check)), None)?;
+            if *check {
+                return differences(global, &answer);
+            }
             done(global, &answer, &format!("removed {name} from the {kind}"))
         }
     }
@@ -429,6 +539,18 @@ mod tests {
         let lists = properties.filter(|(key, of)| of["type"] == "array" && *key != "uplink");
         let lists: std::collections::BTreeSet<_> = lists.map(|(key, _)| key.as_str()).collect();
         assert_eq!(lists, LISTS.into());
+    }
+
+    #[test]
+    fn of_a_change_each_key_is_told_that_is_another_and_no_other() {
+        let before = json!({ "name": "calls", "class": "voice", "ports": ["5060"] });
+        let after = json!({ "name": "calls", "ports": ["5060", "5061"], "mark": "EF" });
+        assert_eq!(
+            lines(&before, &after),
+            ["- class = voice", "- ports = 5060", "+ ports = 5060, 5061", "+ mark = EF"]
+        );
+        assert_eq!(lines(&Json::Null, &json!({ "name": "calls" })), ["+ name = calls"]);
+        assert!(lines(&after, &after).is_empty());
     }
 
     #[test]

@@ -58,6 +58,30 @@ fn documents_come_change_and_go_by_commands_and_each_change_is_written_down() {
 }
 
 #[test]
+fn a_change_is_tried_before_it_is_made_and_taken_back_afterwards() {
+    let place = controller();
+    place.must(&["sdwan", "policies", "add", "calls", "class=voice"]);
+    let tried = place.must(&["sdwan", "policies", "edit", "calls", "class=video", "--check"]);
+    for line in ["policy calls would be changed", "- class = voice", "+ class = video"] {
+        assert!(tried.contains(line), "{tried}");
+    }
+    let odd = place.outwork(&["sdwan", "policies", "edit", "calls", "class=nowhere", "--check"]);
+    assert!(!odd.status.success() && text(&odd.stderr).contains("nowhere"), "{odd:?}");
+    assert!(place.must(&["sdwan", "policies", "remove", "calls", "--check"]).contains("would be removed"));
+    let class = || place.must(&["sdwan", "policies", "get", "calls"]);
+    assert!(class().contains("voice"));
+    place.must(&["sdwan", "policies", "edit", "calls", "class=video"]);
+    assert!(place.must(&["sdwan", "undo", "--check"]).contains("would be changed") && class().contains("video"));
+    let undone = place.must(&["sdwan", "undo"]);
+    assert!(undone.contains("policy calls changed") && class().contains("voice"), "{undone}");
+    let late = place.outwork(&["sdwan", "undo", "2"]);
+    assert!(!late.status.success() && text(&late.stderr).contains("was changed since"), "{late:?}");
+    let sent = place.must(&["sdwan", "policies", "traffic", "calls", "--last", "6h"]);
+    assert!(sent.contains("nothing was sent"), "{sent}");
+    assert!(place.must(&["sdwan", "policies", "traffic"]).contains("nothing was sent"));
+}
+
+#[test]
 fn of_two_who_change_the_same_the_second_is_told_what_the_first_has_done() {
     let place = controller();
     let token = own(&place);
@@ -72,7 +96,7 @@ fn of_two_who_change_the_same_the_second_is_told_what_the_first_has_done() {
     assert_eq!((status(&head), &body["version"]), ("200", &json!(2)), "{head}");
     let second = json!({ "body": { "name": "calls", "class": "bulk" } }).to_string();
     let (head, body) = put("\"1\"", &second);
-    assert_eq!((status(&head), &body["key"]), ("409", &json!("version")));
+    assert_eq!((status(&head), &body["key"]), ("412", &json!("version")));
     let told = body["detail"].as_str().expect("a text");
     assert!(told.contains("version 2") && told.contains("\"class\":\"video\""), "{told}");
     assert_eq!(status(&put("\"2\"", &second).0), "200");

@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Place, ask, millis};
+use super::{CARRY, Place, ask, millis};
 use crate::control::told::PathTold;
 use crate::controller::api::health::{HealthQuery, HealthView, health_of};
 use crate::controller::api::page;
@@ -44,7 +44,7 @@ pub(super) fn router() -> OpenApiRouter<Place> {
 pub(super) fn of_controller() -> OpenApiRouter<Place> {
     let own = OpenApiRouter::new().routes(routes!(status)).routes(routes!(health));
     let kinds = Kind::ALL.map(Kind::plural).into_iter().flat_map(|kind| [kind.to_owned(), format!("{kind}/{{*name}}")]);
-    let rest = ["paths".to_owned(), "events".to_owned()];
+    let rest = ["paths", "tunnels", "events"].map(str::to_owned);
     kinds.chain(rest).fold(own, |router, place| router.route(&format!("/{place}"), any(elsewhere)))
 }
 
@@ -85,7 +85,8 @@ pub(super) struct StatusView {
 }
 
 fn followed(addresses: Vec<String>, told: Told, reports_waiting: usize) -> FollowedView {
-    let Told { site, connected, connected_since, version, since, certificate_expires, error } = told;
+    let Told { site, connected, connected_since, version, since, certificate_expires, certificate_late: _, error } =
+        told;
     FollowedView {
         addresses,
         site,
@@ -121,7 +122,7 @@ fn view(now: SystemTime, path: PathTold) -> HealthView {
         remote_site: path.site,
         remote_uplink: path.remote,
         via: path.via,
-        up: f64::from(u8::from(["up", "suspect"].contains(&path.state))),
+        up: f64::from(u8::from(CARRY.contains(&path.state))),
         state: path.state.to_owned(),
         at: now.into(),
         latency_ms,

@@ -19,6 +19,43 @@ fn parts_of_a_list_follow_each_other_until_there_is_nothing_more() {
     assert_eq!(places, (vec!["b", "c"], Some("3".to_owned())));
 }
 
+#[test]
+fn of_a_list_there_is_what_was_asked_for_and_nothing_else() {
+    let query = |site: Option<&str>, state: Option<&str>| ListQuery {
+        site: site.map(str::to_owned),
+        state: state.map(str::to_owned),
+        ..ListQuery::default()
+    };
+    let is_for = |query: ListQuery| query.is_for(|site| leads_to("north fibre-dsl by hub", site), "up");
+    assert!(is_for(ListQuery::default()) && is_for(query(Some("north"), Some("up"))));
+    assert!(!is_for(query(Some("nor"), None)) && !is_for(query(None, Some("down"))));
+    assert!(leads_to("phone", "phone") && !leads_to("phones", "phone"));
+    let event = EventTold {
+        number: 1,
+        at: outwork_engine::Time::default(),
+        kind: "path",
+        count: 1,
+        since: outwork_engine::Time::default(),
+        site: "north".to_owned(),
+        of: "north fibre-dsl".to_owned(),
+        class: None,
+        strategy: None,
+        from: "up".to_owned(),
+        to: "down".to_owned(),
+        why: String::new(),
+    };
+    let text = |text: &str| Some(text.to_owned());
+    for (query, expected) in [
+        (EventQuery::default(), true),
+        (EventQuery { site: text("north"), kind: text("path"), state: text("down"), ..EventQuery::default() }, true),
+        (EventQuery { site: text("south"), ..EventQuery::default() }, false),
+        (EventQuery { kind: text("mtu"), ..EventQuery::default() }, false),
+        (EventQuery { state: text("up"), ..EventQuery::default() }, false),
+    ] {
+        assert_eq!(query.is_for(&event), expected, "{query:?}");
+    }
+}
+
 /// The routes of a process that is a controller and no site.
 fn controller() -> Lab {
     Lab::new("/api/v1/sdwan", |controller| {
@@ -34,7 +71,10 @@ fn who_changes_the_network_where_its_controller_is_gets_to_the_place_of_that() {
         ("GET", "policies?limit=2", "/api/v1/controller/policies?limit=2"),
         ("PUT", "uplinks/north/fibre", "/api/v1/controller/uplinks/north/fibre"),
         ("DELETE", "applications/mail", "/api/v1/controller/applications/mail"),
+        ("GET", "policies/calls/traffic", "/api/v1/controller/policies/calls/traffic"),
         ("GET", "paths", "/api/v1/controller/paths"),
+        ("GET", "tunnels?state=up", "/api/v1/controller/tunnels?state=up"),
+        ("GET", "events", "/api/v1/controller/events"),
     ] {
         let (status, head, _) = lab.send(OPERATOR, method, path, "");
         assert_eq!(status, 307, "{method} {path}");

@@ -1,4 +1,8 @@
 //! What is said on the channel. All of it has bounds, which the reader holds the writer to.
+//!
+//! Sites and their controller need not be of one release: who reads takes no notice of fields that it does not know, and has those that are not said as they were before there were
+//! any. Documents are another thing: a site that does not know all of one refuses it, and says so. Where one day the two have to understand each other otherwise, the name of the
+//! protocol (`tls::PROTOCOL`) says which way.
 
 use std::time::Duration;
 
@@ -13,18 +17,24 @@ pub const ALIVE: Duration = Duration::from_secs(15);
 pub const SILENCE: Duration = Duration::from_secs(60);
 /// Paths in one report.
 pub const PATHS: usize = 4096;
+/// Reports that are parts of one.
+pub const PARTS: usize = 16;
 /// Events in one report.
 pub const EVENTS: usize = 256;
+/// Policies in one report: those that there may be, and none.
+pub const POLICIES: usize = 4097;
 /// Uplinks of a site.
 pub const UPLINKS: usize = 64;
 /// Octets of a name or a reason in a report.
 const TEXT: usize = 512;
 /// Milliseconds of a day.
 const DAY_MS: f64 = 86_400e3;
+/// Packets, or octets of them, between two reports: more than there are, and few enough to be summed up.
+const CARRIED: u64 = 1 << 45;
 
 /// What a site says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "say", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(tag = "say", rename_all = "snake_case")]
 pub enum FromSite {
     /// The first words of who has no certificate yet.
     Enrol(Box<Enrol>),
@@ -34,6 +44,9 @@ pub enum FromSite {
         version: u64,
         /// Its uplinks, as documents.
         uplinks: Vec<Json>,
+        /// The release that it runs; empty where it is of before that was said.
+        #[serde(default)]
+        release: String,
     },
     /// It has taken a version up, and kept it.
     Taken {
@@ -59,7 +72,7 @@ pub enum FromSite {
 
 /// What the controller says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "say", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(tag = "say", rename_all = "snake_case")]
 pub enum FromController {
     /// Who has shown a token is of the network now.
     Enrolled(Box<Enrolled>),
@@ -96,7 +109,6 @@ pub enum FromController {
 
 /// A request for a certificate: a key, and a proof that who asks has the private one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Request {
     /// The public key (Ed25519), base64.
     pub public_key: String,
@@ -106,7 +118,6 @@ pub struct Request {
 
 /// What a site shows to be taken into the network. `Debug` hides the secret.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Enrol {
     /// What names the token, base64.
     pub token: String,
@@ -128,7 +139,6 @@ impl std::fmt::Debug for Enrol {
 
 /// What it is given.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Enrolled {
     /// What it is called.
     pub site: String,
@@ -144,7 +154,6 @@ pub struct Enrolled {
 
 /// How the paths of a site are, and what has happened since the report before.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Report {
     /// Grows from report to report, over restarts as well.
     pub sequence: u64,
@@ -154,11 +163,27 @@ pub struct Report {
     pub paths: Vec<PathReport>,
     /// Events, the oldest first.
     pub events: Vec<EventReport>,
+    /// What flows under each policy have sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub traffic: Vec<TrafficReport>,
+    /// Whether the next report has other paths of the same moment: there are more than one report takes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
+}
+
+/// What flows under a policy have sent since the report before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrafficReport {
+    /// The policy; empty for those under none.
+    pub policy: String,
+    /// Packets.
+    pub packets: u64,
+    /// Their octets.
+    pub octets: u64,
 }
 
 /// A path as the site at its near end sees it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct PathReport {
     /// The uplink by which it leaves.
     pub uplink: String,
@@ -188,7 +213,6 @@ pub struct PathReport {
 
 /// Something that has happened at a site.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct EventReport {
     /// Milliseconds since 1970 by the clock of the site.
     pub at_ms: u64,
@@ -219,11 +243,14 @@ impl Report {
             let figures = [(path.latency_ms, DAY_MS), (path.jitter_ms, DAY_MS), (path.loss, 1.0), (path.mos, 5.0)];
             figures.into_iter().any(|(figure, most)| !(0.0..=most).contains(&figure))
         };
+        let much = |traffic: &TrafficReport| traffic.packets > CARRIED || traffic.octets > CARRIED;
         match self {
             _ if self.paths.len() > PATHS => Some("too many paths"),
             _ if self.events.len() > EVENTS => Some("too many events"),
+            _ if self.traffic.len() > POLICIES => Some("too many policies"),
             _ if self.paths.iter().any(of_path) || self.events.iter().any(of_event) => Some("a text that is too long"),
-            _ if self.paths.iter().any(odd) => Some("a figure that is none"),
+            _ if self.traffic.iter().any(|traffic| long(&traffic.policy)) => Some("a text that is too long"),
+            _ if self.paths.iter().any(odd) || self.traffic.iter().any(much) => Some("a figure that is none"),
             _ => None,
         }
     }
@@ -251,14 +278,14 @@ mod tests {
     }
 
     fn report(paths: Vec<PathReport>) -> Report {
-        Report { sequence: 1, at_ms: 2, paths, events: vec![] }
+        Report { sequence: 1, at_ms: 2, paths, events: vec![], traffic: vec![], more: false }
     }
 
     #[test]
     fn what_is_said_is_what_is_heard() {
         let said = [
             FromSite::Report(Box::new(report(vec![path()]))),
-            FromSite::Hello { version: 4, uplinks: vec![] },
+            FromSite::Hello { version: 4, uplinks: vec![], release: "1.0.0".into() },
             FromSite::Taken { version: 5 },
         ];
         for message in said {
@@ -270,6 +297,23 @@ mod tests {
     }
 
     #[test]
+    fn who_is_of_another_release_is_understood_as_far_as_that_goes() {
+        let later = r#"{"say":"hello","version":4,"uplinks":[],"release":"9.0.0","colour":"red"}"#;
+        let hello = FromSite::Hello { version: 4, uplinks: vec![], release: "9.0.0".into() };
+        assert_eq!(serde_json::from_str::<FromSite>(later).unwrap(), hello);
+        let before = r#"{"say":"hello","version":4,"uplinks":[]}"#;
+        let hello = FromSite::Hello { version: 4, uplinks: vec![], release: String::new() };
+        assert_eq!(serde_json::from_str::<FromSite>(before).unwrap(), hello);
+        let before = r#"{"say":"report","sequence":1,"at_ms":2,"paths":[],"events":[]}"#;
+        assert_eq!(serde_json::from_str::<FromSite>(before).unwrap(), FromSite::Report(Box::new(report(vec![]))));
+        let later = r#"{"say":"welcome","report_ms":9,"colour":"red"}"#;
+        let welcome = FromController::Welcome { report_ms: 9 };
+        assert_eq!(serde_json::from_str::<FromController>(later).unwrap(), welcome);
+        // What is to be done is another thing: nobody guesses that.
+        assert!(serde_json::from_str::<FromController>(r#"{"say":"dance"}"#).is_err());
+    }
+
+    #[test]
     fn a_report_that_goes_beyond_its_bounds_is_known() {
         assert_eq!(report(vec![path()]).excess(), None);
         assert!(report(vec![path(); PATHS + 1]).excess().is_some());
@@ -278,6 +322,10 @@ mod tests {
             assert!(report(vec![PathReport { loss: odd, ..path() }]).excess().is_some(), "{odd}");
         }
         assert!(report(vec![PathReport { latency_ms: 1e300, ..path() }]).excess().is_some());
+        let traffic = |octets| TrafficReport { policy: "calls".into(), packets: 1, octets };
+        let sent = |traffic| Report { traffic, ..report(vec![]) }.excess();
+        assert_eq!(sent(vec![traffic(1_000_000)]), None);
+        assert!(sent(vec![traffic(u64::MAX)]).is_some() && sent(vec![traffic(1); POLICIES + 1]).is_some());
     }
 
     #[test]

@@ -17,6 +17,9 @@ use rustls::{
 /// What the certificate of a controller is for. Sites know where it is; who it is, its authority says.
 pub const NAME: &str = "controller.sdwan.internal";
 
+/// The protocol, as both sides say it (ALPN, RFC 7301): the way in which they understand each other. A controller goes on with who says none, as sites of before that was said do.
+pub const PROTOCOL: &[u8] = b"outwork-sdwan/1";
+
 /// A certificate that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
@@ -63,6 +66,7 @@ pub fn site(
     let builder = builder.with_root_certificates(roots(authority)?);
     let mut config = builder.with_client_auth_cert(vec![certificate], key)?;
     config.resumption = Resumption::disabled();
+    config.alpn_protocols = vec![PROTOCOL.to_vec()];
     Ok(config)
 }
 
@@ -76,6 +80,7 @@ pub fn stranger(authority: [u8; 32]) -> Result<ClientConfig, TlsError> {
     let verifier = Arc::new(Pinned(authority));
     let mut config = builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
     config.resumption = Resumption::disabled();
+    config.alpn_protocols = vec![PROTOCOL.to_vec()];
     Ok(config)
 }
 
@@ -97,6 +102,7 @@ pub fn controller(
     let mut config = builder.with_client_cert_verifier(verifier).with_single_cert(chain, key)?;
     // Each connection shows its certificate: it may have been revoked.
     config.send_tls13_tickets = 0;
+    config.alpn_protocols = vec![PROTOCOL.to_vec()];
     Ok(config)
 }
 

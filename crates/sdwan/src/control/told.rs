@@ -16,6 +16,7 @@ use crate::engine::liveness::State;
 use crate::engine::prefix::Prefix;
 use crate::engine::quality::Figures;
 use crate::engine::site::PathId;
+use crate::plane::account::PolicyTold;
 use crate::plane::tunnel::TunnelId;
 
 /// How paths to sites are, and what has happened to them.
@@ -29,6 +30,8 @@ pub struct Paths {
     pub paths: Vec<PathTold>,
     /// What has happened, the oldest first.
     pub events: Vec<EventTold>,
+    /// What flows under each policy have sent.
+    pub policies: Vec<PolicyTold>,
 }
 
 /// One site.
@@ -135,7 +138,7 @@ pub fn tunnels(sites: &Sites, keys: impl Fn(TunnelId) -> Option<Duration>) -> im
     })
 }
 
-/// How the paths of `sites` are.
+/// How the paths of `sites` are. What policies have carried workers count, and who asks for this adds that.
 pub fn paths(now: Time, sites: Option<&Sites>) -> Paths {
     let Some(sites) = sites else { return Paths { now, ..Paths::default() } };
     let plan = sites.plan();
@@ -169,6 +172,7 @@ pub fn paths(now: Time, sites: Option<&Sites>) -> Paths {
         sites: others.collect(),
         paths: paths.collect(),
         events: sites.events().map(|happened| event(sites, happened)).collect(),
+        policies: vec![],
     }
 }
 

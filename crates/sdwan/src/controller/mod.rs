@@ -41,8 +41,10 @@ use config::ControllerSettings;
 use pushes::Pushes;
 use rooms::Rooms;
 use seats::Seats;
-use store::documents::{Edit, EditError, Stored};
+use store::changes::UndoError;
+use store::documents::{Differs, Edit, EditError, Stored};
 use store::enrolments::{Enrolment, TooMany};
+use store::health::Standing;
 use store::retention::Aged;
 use store::{Query, Store};
 
@@ -57,6 +59,9 @@ const BACKLOG: u32 = 1024;
 const ROUND: Duration = Duration::from_secs(60);
 /// Rounds between two looks at what the file can give back.
 const TIDY: u32 = 60;
+/// How long a site may be away until it counts as that, and how many such are named.
+const AWAY: Duration = Duration::from_secs(300);
+const NAMED: u32 = 5;
 /// How long is waited after an error of the listener, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -108,6 +113,10 @@ metrics! {
     pub struct ControllerMetrics, prefix "outwork_sdwan_controller" {
         /// Sites that are connected.
         sites: Gauge => history,
+        /// Sites that were connected once, and have not been for five minutes.
+        sites_away: Gauge => history,
+        /// Sites that are connected, and do not take up what they are told.
+        sites_behind: Gauge => history,
         /// Deltas that were sent to sites.
         pushes: Counter => history,
         /// Deltas that sites did not take up.
@@ -169,6 +178,8 @@ pub struct Controller {
     /// Grows whenever documents have changed.
     changed: watch::Sender<u64>,
     seats: Seats,
+    /// Which sites are not as they should be, by the last look.
+    standing: Mutex<Standing>,
     pushes: Pushes,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -201,15 +212,17 @@ impl Controller {
             let listener = listen(*address).map_err(failed)?;
             listeners.push((listener.local_addr().map_err(failed)?, listener));
         }
+        let metrics = Arc::<ControllerMetrics>::default();
         let controller = Arc::new(Controller {
             addresses: listeners.iter().map(|(address, _)| *address).collect(),
             settings: settings.clone(),
             network,
             signer,
             store,
-            metrics: Arc::default(),
+            seats: Seats::new(SITES, settings.size.preset().report, Arc::clone(&metrics)),
+            metrics,
             changed: watch::Sender::new(0),
-            seats: Seats::new(SITES, settings.size.preset().report),
+            standing: Mutex::default(),
             pushes: Pushes::default(),
             tasks: Mutex::default(),
             authority,
@@ -276,6 +289,12 @@ impl Controller {
                 "the oldest reports of sites went before their time: controller.max_size is reached"
             );
         }
+        let away = before(AWAY);
+        let look = move |connection: &rusqlite::Connection| store::health::standing(connection, away, NAMED);
+        let standing = self.store.read(Query::Maintenance, look).await?;
+        self.metrics.sites_away.set(standing.away.cast_signed());
+        self.metrics.sites_behind.set(standing.behind.cast_signed());
+        *self.standing.lock() = standing;
         let sites = self.store.read(Query::Documents, store::documents::sites).await?;
         let sites: BTreeSet<_> = sites.into_iter().collect();
         self.seats.retain(|site| sites.contains(site));
@@ -310,6 +329,11 @@ impl Controller {
         &self.network
     }
 
+    /// Which sites are not as they should be, as of a minute ago.
+    pub fn standing(&self) -> Standing {
+        self.standing.lock().clone()
+    }
+
     /// Sites that are connected.
     pub fn connected(&self) -> usize {
         self.seats.len()
@@ -330,10 +354,60 @@ impl Controller {
         };
         let done = self.store.write(Query::Change, change).await?;
         if done.is_ok() {
-            self.tell();
-            gone.iter().for_each(|site| self.seats.end(site, &format!("{site} was removed from the network")));
+            self.has_changed(&gone);
         }
         Ok(done)
+    }
+
+    /// What would come of changes, were they made.
+    ///
+    /// # Errors
+    /// When the database refuses; why the changes make no sense is in what it gives else.
+    pub async fn try_out(&self, edits: Vec<Edit>) -> Result<Result<Vec<Differs>, EditError>, DatabaseError> {
+        self.store.read(Query::Documents, move |connection| store::documents::try_out(connection, &edits)).await
+    }
+
+    /// Takes a change back, or the latest one, with all that was made at once, and has all sites told. Says what has changed by that.
+    ///
+    /// # Errors
+    /// When the database refuses; why the change is not taken back is in what it gives else.
+    pub async fn undo(&self, change: Option<i64>, who: &str) -> Result<Undone, DatabaseError> {
+        let who = who.to_owned();
+        let undo = move |connection: &mut rusqlite::Connection| {
+            let edits = match store::changes::undo(connection, change)? {
+                Ok(edits) => edits,
+                Err(error) => return Ok((Err(error), vec![])),
+            };
+            let differs = match store::documents::try_out(connection, &edits)? {
+                Ok(differs) => differs,
+                Err(error) => return Ok((Ok(Err(error)), vec![])),
+            };
+            let made = store::documents::edit(connection, &edits, &who, SystemTime::now())?;
+            Ok((Ok(made.map(|_| differs)), gone(&edits)))
+        };
+        let (undone, gone) = self.store.write(Query::Change, undo).await?;
+        if matches!(undone, Ok(Ok(_))) {
+            self.has_changed(&gone);
+        }
+        Ok(undone)
+    }
+
+    /// What would change, were a change taken back.
+    ///
+    /// # Errors
+    /// As [`undo`](Self::undo).
+    pub async fn try_undo(&self, change: Option<i64>) -> Result<Undone, DatabaseError> {
+        let look = move |connection: &rusqlite::Connection| match store::changes::undo(connection, change)? {
+            Ok(edits) => store::documents::try_out(connection, &edits).map(Ok),
+            Err(error) => Ok(Err(error)),
+        };
+        self.store.read(Query::Documents, look).await
+    }
+
+    /// Has all sites told, and parts from those that are gone by that.
+    fn has_changed(&self, gone: &[String]) {
+        self.tell();
+        gone.iter().for_each(|site| self.seats.end(site, &format!("{site} was removed from the network")));
     }
 
     /// Has all sites told that something has changed.
@@ -381,6 +455,9 @@ impl Controller {
         self.store.close();
     }
 }
+
+/// What has changed as a change was taken back: why that was not done, or why it makes no sense any more.
+pub type Undone = Result<Result<Vec<Differs>, EditError>, UndoError>;
 
 /// Sites that go with these changes.
 fn gone(edits: &[Edit]) -> Vec<String> {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use super::ControllerMetrics;
 use super::allowance::{Allowance, Spent};
 
 /// Changes of the network that a site may bring about: all sites are told of each.
@@ -25,10 +26,10 @@ pub(super) enum Of {
 }
 
 /// The sites.
-#[derive(Debug)]
 pub(super) struct Seats {
     most: usize,
     allowed: [Allowance; 3],
+    metrics: Arc<ControllerMetrics>,
     state: Mutex<State>,
 }
 
@@ -47,7 +48,6 @@ struct Site {
 }
 
 /// A site that is connected; dropped, it is so no longer.
-#[derive(Debug)]
 pub(super) struct Seat<'a> {
     of: &'a Seats,
     site: &'a str,
@@ -58,11 +58,11 @@ pub(super) struct Seat<'a> {
 
 impl Seats {
     /// So many at once, which report so often.
-    pub(super) fn new(most: usize, report: Duration) -> Seats {
+    pub(super) fn new(most: usize, report: Duration, metrics: Arc<ControllerMetrics>) -> Seats {
         // Clocks differ, and what was not kept comes again.
         let reports = Allowance::new(report / 2, REPORTS);
         let allowed = [reports, Allowance::new(EVENTS.0, EVENTS.1), Allowance::new(CHANGES.0, CHANGES.1)];
-        Seats { most, allowed, state: Mutex::default() }
+        Seats { most, allowed, metrics, state: Mutex::default() }
     }
 
     /// Gives a site its seat; who had it is told that it has come again. None where too many are connected.
@@ -76,7 +76,10 @@ impl Seats {
         let (end, watched) = watch::channel(None);
         let seat = &mut state.of.entry(site.to_owned()).or_default().seat;
         match seat.replace((state.last, end)) {
-            None => state.taken += 1,
+            None => {
+                state.taken += 1;
+                self.metrics.sites.inc();
+            }
             Some((_, before)) => {
                 let why = format!("this site has come again, from {from}: two servers must not be one site");
                 before.send_replace(Some(why.into()));
@@ -141,6 +144,7 @@ impl Drop for Seat<'_> {
         if let Some(seat) = seat.filter(|seat| seat.as_ref().is_some_and(|(number, _)| *number == self.number)) {
             *seat = None;
             state.taken -= 1;
+            self.of.metrics.sites.dec();
         }
     }
 }
@@ -153,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_site_has_one_seat_and_who_comes_again_takes_it() {
-        let seats = Seats::new(2, SECOND);
+        let seats = Seats::new(2, SECOND, Arc::default());
         let first = seats.sit("north", "192.0.2.1:1").unwrap();
         let again = seats.sit("north", "192.0.2.2:1").unwrap();
         assert_eq!((seats.len(), seats.counts(&first), seats.counts(&again)), (1, false, true));
@@ -161,6 +165,7 @@ mod tests {
         assert!(why.contains("192.0.2.2:1"), "{why}");
         drop(first);
         assert!(seats.counts(&again) && again.watched().borrow().is_none());
+        assert_eq!(seats.metrics.sites.get(), 1);
         // There is room for one more, and for who has a seat already.
         let south = seats.sit("south", "").unwrap();
         assert!(seats.sit("east", "").is_none());
@@ -171,7 +176,7 @@ mod tests {
 
     #[test]
     fn to_part_from_many_sites_ends_none_of_the_others() {
-        let seats = Seats::new(500, SECOND);
+        let seats = Seats::new(500, SECOND, Arc::default());
         let names: Vec<_> = (0..400).map(|number| format!("site{number}")).collect();
         let all: Vec<_> = names.iter().map(|name| seats.sit(name, "").unwrap()).collect();
         names.iter().take(300).for_each(|name| seats.end(name, "it was removed"));
@@ -181,7 +186,7 @@ mod tests {
 
     #[test]
     fn what_a_site_may_do_does_not_begin_anew_when_it_comes_again() {
-        let (seats, now) = (Seats::new(2, 2 * SECOND), Instant::now());
+        let (seats, now) = (Seats::new(2, 2 * SECOND, Arc::default()), Instant::now());
         assert_eq!(seats.take("north", Of::Changes, 1, now), 0, "who was never there may do nothing");
         for _ in 0..3 {
             let _seat = seats.sit("north", "");

@@ -19,11 +19,13 @@ use super::allowance::{Allowance, Spent};
 use super::rooms::Room;
 use super::seats::{Of, ended};
 use super::store::enrolments::{self, Certified, Standing, TokenRefusal};
-use super::store::health::Note;
+use super::store::health::{Note, presence};
 use super::store::{Query, documents};
 use super::{Controller, ControllerError, Excess, Shown, Stream, Turned};
 use crate::channel::frame::{self, FrameError, MOST_OF_SITES, MOST_OF_STRANGERS};
-use crate::channel::message::{ALIVE, Enrol, Enrolled, FromController, FromSite, Report, Request, SILENCE, UPLINKS};
+use crate::channel::message::{
+    ALIVE, Enrol, Enrolled, FromController, FromSite, PARTS, Report, Request, SILENCE, UPLINKS,
+};
 use crate::network::Kind;
 use crate::network::check::DocumentFault;
 
@@ -207,22 +209,6 @@ fn why(error: &documents::EditError) -> String {
     }
 }
 
-/// A connection of a site; dropped, it is one no longer.
-struct Counted<'a>(&'a Controller);
-
-impl<'a> Counted<'a> {
-    fn new(controller: &'a Controller) -> Self {
-        controller.metrics.sites.inc();
-        Self(controller)
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.metrics.sites.dec();
-    }
-}
-
 /// What is wrong with a certificate, for who has it.
 async fn standing(controller: &Controller, site: &str, serial: &str) -> Result<Result<(), String>, SessionError> {
     let (name, number) = (site.to_owned(), serial.to_owned());
@@ -262,13 +248,20 @@ async fn visit(
         return refuse(reader, writer, Turned::Certificate, why).await;
     }
     drop(room);
-    let counted = Counted::new(controller);
     let (say, heard) = mpsc::channel(WAITING);
     let reading = tokio::spawn(frame::hear(reader, MOST_OF_SITES, SILENCE, say));
     let (number, mut watched) = (seat.number, seat.watched());
     tracing::info!(site, number, %from, "a site has come");
-    let mut session =
-        Session { controller, site, serial, writer: &mut writer, held: None, offered: None, refused: None };
+    let mut session = Session {
+        controller,
+        site,
+        serial,
+        writer: &mut writer,
+        held: None,
+        offered: None,
+        refused: None,
+        parts: None,
+    };
     let outcome = tokio::select! {
         outcome = session.run(heard, seat.watched()) => outcome,
         // What is being said to who does not listen is waited for no longer.
@@ -277,7 +270,6 @@ async fn visit(
     reading.abort();
     let counts = controller.seats.counts(&seat);
     drop(seat);
-    drop(counted);
     // Not where it has come again meanwhile.
     if counts {
         note(controller, site, Note::Seen { connected: false, version: None }).await;
@@ -332,6 +324,8 @@ struct Session<'a> {
     offered: Option<u64>,
     /// The version that it would not have though it was told everything.
     refused: Option<u64>,
+    /// The moment that its last report was of, and how many there were of that, where more are to come.
+    parts: Option<(u64, usize)>,
 }
 
 impl Session<'_> {
@@ -384,7 +378,10 @@ impl Session<'_> {
         let words = |why: &str| Err(denied(Turned::Words, why));
         match (said, self.held) {
             (FromSite::Alive {}, _) => Ok(()),
-            (FromSite::Hello { version, uplinks }, None) => self.greet(version, uplinks).await,
+            (FromSite::Hello { version, uplinks, release }, None) => {
+                self.runs(frame::brief(&release)).await?;
+                self.greet(version, uplinks).await
+            }
             (FromSite::Hello { .. }, Some(_)) => words("it has said hello already"),
             (_, None) => words("it has not said hello yet"),
             (FromSite::Taken { version }, Some(_)) if self.offered == Some(version) => {
@@ -431,6 +428,16 @@ impl Session<'_> {
         self.say(&FromController::Welcome { report_ms }).await?;
         self.held = Some(version);
         self.push().await
+    }
+
+    /// Keeps which release it runs, where that is another than before: mostly it is not, and then nobody waits for the writer.
+    async fn runs(&self, release: String) -> Result<(), SessionError> {
+        let site = self.site.to_owned();
+        let known = self.controller.store.read(Query::Documents, move |c| presence(c, &site)).await?;
+        if known.release != release {
+            self.note(Note::Runs(release)).await;
+        }
+        Ok(())
     }
 
     /// Whether anything changes with what a site says of itself: mostly nothing does, and then nobody waits for the writer.
@@ -486,7 +493,14 @@ impl Session<'_> {
         if let Some(excess) = report.excess() {
             return Err(denied(Turned::Words, &format!("a report with {excess}")));
         }
-        if seats.take(self.site, Of::Reports, 1, now) == 0 {
+        // Parts of one count as one.
+        let part = self.parts.filter(|(at_ms, _)| *at_ms == report.at_ms).map_or(0, |(_, part)| part);
+        if part >= PARTS {
+            return Err(denied(Turned::Words, "a report in too many parts"));
+        }
+        self.parts = report.more.then_some((report.at_ms, part + 1));
+        if part == 0 && seats.take(self.site, Of::Reports, 1, now) == 0 {
+            self.parts = None;
             self.controller.metrics.excess.of(Excess::Reports).inc();
             return self.say(&FromController::NotKept { sequence }).await;
         }

@@ -110,6 +110,11 @@ impl Identity {
         self.facts().is_none_or(|facts| begins(&facts).is_none_or(|begins| begins <= now))
     }
 
+    /// From when on it is late for another certificate: half of the time in which that is asked for is over. None where the certificate cannot be read.
+    pub fn late(&self) -> Option<SystemTime> {
+        self.facts().and_then(|facts| facts.not_before.checked_add(facts.life() / 6 * 5))
+    }
+
     /// Until when its certificate is good; none where it cannot be read.
     pub fn expires(&self) -> Option<SystemTime> {
         self.facts().map(|facts| facts.not_after)
@@ -155,6 +160,17 @@ impl Keep {
     /// When it cannot be written.
     pub fn keep_identity(&self, identity: &Identity) -> Result<(), KeepError> {
         self.write(&self.identity_file(), identity)
+    }
+
+    /// Keeps who the site is in the place of who it was. Says whether that was done: not where somebody has written another one since, as whoever enrols it anew does.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    pub fn replace_identity(&self, before: &Identity, next: &Identity) -> Result<bool, KeepError> {
+        if self.identity()?.as_ref() != Some(before) {
+            return Ok(false);
+        }
+        self.keep_identity(next).map(|()| true)
     }
 
     /// What the site was told last; version 0 where that was nothing.

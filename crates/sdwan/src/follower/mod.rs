@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use aws_lc_rs::rand;
+use outwork_telemetry::metrics;
 use parking_lot::Mutex;
 use serde_json::Value as Json;
 use tokio::sync::Notify;
@@ -33,12 +34,41 @@ use keep::{Identity, KeepError};
 use reports::Reporter;
 use said::Said;
 pub use said::overlay;
+use session::SessionError;
 
-/// Between two looks at whether the site was enrolled meanwhile.
+/// Between two looks at whether the site was enrolled meanwhile, or enrolled anew.
 const LOOK: Duration = Duration::from_secs(2);
 /// Between two attempts to reach the controller: at first, and at most.
 const RETRY: Duration = Duration::from_secs(2);
 const RETRY_MOST: Duration = Duration::from_secs(30);
+
+/// What this site runs, as its controller is told.
+const RELEASE: &str = env!("CARGO_PKG_VERSION");
+
+metrics! {
+    /// What a site measures of its controller.
+    #[derive(Debug)]
+    pub struct FollowerMetrics, prefix "outwork_sdwan_follower" {
+        /// Whether the controller of this site is there: 1 or 0.
+        connected: Gauge => history,
+        /// Attempts to reach the controller of this site that came to nothing, or to a connection that has ended.
+        connections_ended: Counter,
+        /// The version of the network that is in force; 0 where the controller has said nothing yet.
+        version: Gauge => history,
+        /// Versions of the network that were taken up.
+        taken_up: Counter,
+        /// Versions of the network that were not taken up: the file of this site contradicts them, or this release does not understand them.
+        refused: Counter,
+        /// Until when the certificate of this site is good, in seconds since 1970; 0 where it has none.
+        certificate_expires_timestamp: Gauge in seconds,
+        /// Reports that the controller does not have yet, in as many parts as they have.
+        reports_waiting: Gauge => history,
+        /// Reports that went before the controller had them, as too many waited.
+        reports_dropped: Counter,
+        /// Paths of this site that the controller is not told of, as there are too many.
+        paths_unreported: Gauge,
+    }
+}
 
 /// What a new version of the network is taken up by: as a changed file is. The error says why it was not.
 pub type TakeUp = Box<dyn Fn() -> std::pin::Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;
@@ -54,6 +84,7 @@ pub struct Follower {
     take_up: TakeUp,
     reporter: Arc<Reporter>,
     told: Mutex<Told>,
+    metrics: Arc<FollowerMetrics>,
 }
 
 /// How it stands with the controller.
@@ -71,6 +102,8 @@ pub struct Told {
     pub since: Option<SystemTime>,
     /// Until when its certificate is good.
     pub certificate_expires: Option<SystemTime>,
+    /// From when on it is late for another one.
+    pub certificate_late: Option<SystemTime>,
     /// Why it is not connected, or did not take something up.
     pub error: Option<String>,
 }
@@ -83,9 +116,11 @@ impl Follower {
 
     /// [`new`](Self::new), whose `take_up` reads by `said` what there is to be taken up.
     pub fn sharing(settings: FollowSettings, said: Arc<Said>, uplinks: Vec<Json>, take_up: TakeUp) -> Arc<Follower> {
-        let reporter = Arc::new(Reporter::new(settings.backlog as usize, settings.backlog_size.as_usize()));
-        let (uplinks, renewed) = (Mutex::new(uplinks), Notify::new());
-        Arc::new(Follower { settings, said, uplinks, renewed, take_up, reporter, told: Mutex::default() })
+        let metrics = Arc::<FollowerMetrics>::default();
+        let (most, octets) = (settings.backlog as usize, settings.backlog_size.as_usize());
+        let reporter = Arc::new(Reporter::counted(most, octets, Arc::clone(&metrics)));
+        let (uplinks, renewed, told) = (Mutex::new(uplinks), Notify::new(), Mutex::default());
+        Arc::new(Follower { settings, said, uplinks, renewed, take_up, reporter, told, metrics })
     }
 
     /// The controller is to know the uplinks of this site as these from now on.
@@ -116,8 +151,19 @@ impl Follower {
         self.reporter.octets()
     }
 
-    fn tell(&self, change: impl FnOnce(&mut Told)) {
-        change(&mut self.told.lock());
+    /// What it measures, to be registered.
+    pub fn metrics(&self) -> &Arc<FollowerMetrics> {
+        &self.metrics
+    }
+
+    fn tell<T>(&self, change: impl FnOnce(&mut Told) -> T) -> T {
+        let told = &mut *self.told.lock();
+        let done = change(told);
+        let unix = |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        self.metrics.connected.set(told.connected.is_some().into());
+        self.metrics.version.set(told.version.cast_signed());
+        self.metrics.certificate_expires_timestamp.set(told.certificate_expires.map_or(0, unix).cast_signed());
+        done
     }
 
     /// Gathers reports of `service`, for as long as it is awaited.
@@ -145,16 +191,21 @@ impl Follower {
                 }
             };
             self.is(&identity).await;
-            let mut longest = Duration::ZERO;
+            let (mut longest, mut is_anew) = (Duration::ZERO, false);
             for address in self.places().await {
                 let begun = Instant::now();
                 let outcome = session::follow(&self, &identity, address).await;
-                let was = {
-                    let told = &mut *self.told.lock();
+                let was = self.tell(|told| {
                     told.connected_since = None;
                     told.connected.take()
-                };
+                });
+                self.metrics.connections_ended.inc();
                 longest = was.map_or(longest, |_| longest.max(begun.elapsed()));
+                if matches!(outcome, Err(SessionError::Anew)) {
+                    tracing::info!("this site was enrolled anew: it goes by that from now on");
+                    is_anew = true;
+                    break;
+                }
                 if let Err(error) = outcome {
                     self.tell(|told| told.error = Some(error.to_string()));
                     match was {
@@ -166,6 +217,9 @@ impl Follower {
                         None => tracing::debug!(%address, %error, "the controller is not to be reached"),
                     }
                 }
+            }
+            if is_anew {
+                continue;
             }
             // Who was connected for a while begins anew.
             pause = if longest > RETRY_MOST { RETRY } else { (pause * 2).min(RETRY_MOST) };
@@ -196,6 +250,7 @@ impl Follower {
         self.tell(|told| {
             told.site = Some(identity.site.clone());
             told.certificate_expires = identity.expires();
+            told.certificate_late = identity.late();
             told.version = version;
             told.since = since.filter(|_| version > 0);
         });

@@ -13,8 +13,8 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::Follower;
 use super::keep::{Identity, KeepError};
+use super::{Follower, LOOK, RELEASE};
 use crate::channel::frame::{self, FrameError, MOST};
 use crate::channel::message::{ALIVE, FromController, FromSite, Request, SILENCE};
 use crate::channel::tls;
@@ -56,6 +56,8 @@ pub(super) enum SessionError {
         now = Timestamp::now()
     )]
     Over(Timestamp),
+    #[error("this site was enrolled anew")]
+    Anew,
 }
 
 impl SessionError {
@@ -91,7 +93,7 @@ pub(super) fn weigh(held: &Held, verifier: &Verifier, signed: &Signed) -> Result
         Ok(network) => Weighed::Next(next, Box::new(network)),
         Err(faults) => {
             let faults = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-            Weighed::Refused { version, why: format!("this version does not understand it: {faults}") }
+            Weighed::Refused { version, why: format!("outwork {RELEASE} does not understand it: {faults}") }
         }
     })
 }
@@ -154,9 +156,10 @@ impl Session<'_> {
     ) -> Result<(), SessionError> {
         let follower = Arc::clone(self.follower);
         self.greet().await?;
-        let mut alive = tokio::time::interval(ALIVE);
+        let (mut alive, mut look) = (tokio::time::interval(ALIVE), tokio::time::interval(LOOK));
         loop {
             tokio::select! {
+                _ = look.tick() => self.is_still_who_it_is().await?,
                 said = heard.recv() => match said {
                     Some(said) => self.listen(said?, address).await?,
                     None => return Err(SessionError::Closed),
@@ -173,6 +176,15 @@ impl Session<'_> {
         }
     }
 
+    /// Ends the connection where the site was enrolled anew: what is heard by it counts no longer. What cannot be read now is looked at again in a moment.
+    async fn is_still_who_it_is(&self) -> Result<(), SessionError> {
+        let keep = self.follower.said.keep().clone();
+        match blocking(move || keep.identity()).await {
+            Ok(identity) if identity.as_ref() != Some(&self.identity) => Err(SessionError::Anew),
+            _ => Ok(()),
+        }
+    }
+
     async fn say(&mut self, message: &FromSite) -> Result<(), SessionError> {
         frame::write(&mut self.writer, message).await.map_err(SessionError::from)
     }
@@ -180,7 +192,7 @@ impl Session<'_> {
     /// Says what this site holds, and which uplinks it has by now.
     async fn greet(&mut self) -> Result<(), SessionError> {
         let (version, uplinks) = (self.held.version, self.follower.uplinks.lock().clone());
-        self.say(&FromSite::Hello { version, uplinks }).await
+        self.say(&FromSite::Hello { version, uplinks, release: RELEASE.to_owned() }).await
     }
 
     async fn listen(&mut self, said: FromController, address: SocketAddr) -> Result<(), SessionError> {
@@ -217,6 +229,7 @@ impl Session<'_> {
 
     /// Takes up what the network is to be, or says why not. What is on disk was taken up.
     async fn take(&mut self, signed: Signed) -> Result<(), SessionError> {
+        self.is_still_who_it_is().await?;
         let (held, verifier) = (Arc::clone(&self.held), self.verifier.clone());
         // Of a large network that is work, and nobody else of this runtime is to wait for it.
         let weighed = tokio::task::spawn_blocking(move || weigh(&held, &verifier, &signed));
@@ -226,6 +239,7 @@ impl Session<'_> {
                 let version = next.version;
                 match self.take_up(next, *network).await {
                     Ok(()) => {
+                        self.follower.metrics.taken_up.inc();
                         tracing::info!(version, "the network is as the controller says from now on");
                         self.follower.tell(|told| {
                             told.version = version;
@@ -238,6 +252,7 @@ impl Session<'_> {
                 }
             }
         };
+        self.follower.metrics.refused.inc();
         tracing::warn!(version, held = self.held.version, why, "what the controller says is not taken up");
         self.follower.tell(|told| told.error = Some(why.clone()));
         self.say(&FromSite::Refused { version, held: self.held.version, why }).await
@@ -290,9 +305,14 @@ impl Session<'_> {
         let Some(key) = self.renewing.take() else { return Ok(()) };
         let identity = Identity { certificate, key: key.serialize_pem(), ..self.identity.clone() };
         identity.client()?;
-        let (keep, kept) = (self.follower.said.keep().clone(), identity.clone());
-        blocking(move || keep.keep_identity(&kept)).await?;
-        self.follower.tell(|told| told.certificate_expires = identity.expires());
+        let (keep, before, next) = (self.follower.said.keep().clone(), self.identity.clone(), identity.clone());
+        if !blocking(move || keep.replace_identity(&before, &next)).await? {
+            return Err(SessionError::Anew);
+        }
+        self.follower.tell(|told| {
+            told.certificate_expires = identity.expires();
+            told.certificate_late = identity.late();
+        });
         self.identity = identity;
         tracing::info!("this site has a new certificate for its controller");
         Ok(())

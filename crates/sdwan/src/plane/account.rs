@@ -19,6 +19,17 @@ pub struct Account {
     pub octets: AtomicU64,
 }
 
+/// What has been sent under a policy by now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyTold {
+    /// The policy; empty for those under none.
+    pub name: String,
+    /// Packets.
+    pub packets: u64,
+    /// Their octets.
+    pub octets: u64,
+}
+
 /// Those of all policies.
 #[derive(Debug, Default)]
 pub struct Accounts {
@@ -40,6 +51,17 @@ impl Accounts {
     pub fn of(&self, policy: Option<PolicyId>) -> Option<&Arc<Account>> {
         let place = policy.map_or(self.all.len().checked_sub(1)?, |PolicyId(id)| id as usize);
         self.all.get(place).map(|(_, account)| account)
+    }
+
+    /// What each has sent by now, those under none without a name.
+    pub fn told(&self) -> Vec<PolicyTold> {
+        let last = self.all.len().saturating_sub(1);
+        let told = |(place, (name, account)): (usize, &(Box<str>, Arc<Account>))| PolicyTold {
+            name: if place == last { String::new() } else { name.to_string() },
+            packets: account.packets.load(Relaxed),
+            octets: account.octets.load(Relaxed),
+        };
+        self.all.iter().enumerate().map(told).collect()
     }
 
     /// All of them with their names.
@@ -100,6 +122,8 @@ mod tests {
         tally.settle(&accounts);
         tally.settle(&accounts);
         assert_eq!(told(&accounts)[2], (NONE, 4, 400), "once");
+        let names: Vec<_> = accounts.told().into_iter().map(|one| (one.name, one.octets)).collect();
+        assert_eq!(names, [("voice".to_owned(), 0), ("mail".to_owned(), 250), (String::new(), 400)]);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What was measured of a path of late, for who counts. Control writes it, whoever asks reads.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -83,9 +85,37 @@ impl Gauge {
     }
 }
 
+/// What the sites are called to which there are paths and none works, by name.
+pub fn cut_off(gauges: &[Arc<Gauge>]) -> Vec<String> {
+    let mut works = BTreeMap::new();
+    for gauge in gauges {
+        let is_heard = matches!(gauge.state(), State::Trial | State::Up | State::Suspect);
+        *works.entry(&*gauge.site).or_insert(false) |= is_heard;
+    }
+    works.into_iter().filter(|(_, works)| !works).map(|(site, _)| site.to_owned()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_site_is_cut_off_where_none_of_its_paths_works() {
+        let gauge = |site, state| {
+            let gauge = Gauge::new(site, "fibre", "dsl");
+            gauge.set_state(state);
+            Arc::new(gauge)
+        };
+        let gauges = [
+            gauge("south", State::Down),
+            gauge("north", State::Down),
+            gauge("north", State::Suspect),
+            gauge("south", State::New),
+            gauge("east", State::Down),
+        ];
+        assert_eq!(cut_off(&gauges), ["east", "south"]);
+        assert!(cut_off(&[]).is_empty());
+    }
 
     #[test]
     fn a_gauge_says_what_it_was_told_last_and_begins_as_a_path_that_was_never_heard_of() {

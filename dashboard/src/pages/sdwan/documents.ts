@@ -328,7 +328,7 @@ export function addressOf(kind: DocumentKind, id: string): string {
 
 /** Whether somebody else has changed it meanwhile. */
 export function isStale(problem: Problem | null): boolean {
-  return problem?.status === 409 && problem.key === "version";
+  return (problem?.status === 412 || problem?.status === 409) && problem.key === "version";
 }
 
 /** The field that a key such as `ports[0]` is in. */

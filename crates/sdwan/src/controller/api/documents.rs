@@ -6,13 +6,14 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::{ETAG, IF_MATCH};
 use http::{HeaderMap, HeaderValue, StatusCode};
-use outwork_front::api::{Json, Operator, Page, PageQuery, Path, Problem, Query, Timestamp, Viewer};
+use outwork_front::api::{Caller, Json, Operator, Page, PageQuery, Path, Problem, Query, Timestamp, Viewer};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::changes::{ChangeList, TryQuery};
 use super::page;
 use crate::controller::Controller;
 use crate::controller::store::Query as Asked;
@@ -113,7 +114,8 @@ fn expected(headers: &HeaderMap, version: Option<u64>) -> Result<Expect, Problem
     }
 }
 
-fn refused(kind: Kind, id: &str, error: EditError) -> Problem {
+/// Why a change is not made, for who has asked for it.
+pub(super) fn refused(kind: Kind, id: &str, error: EditError) -> Problem {
     let there = |stored: &Stored| {
         let Stored { version, updated_by, .. } = stored;
         (*version, Timestamp::from(stored.updated), updated_by.clone(), stored.body.to_string())
@@ -141,10 +143,38 @@ fn refused(kind: Kind, id: &str, error: EditError) -> Problem {
     }
 }
 
-async fn change(controller: &Controller, who: &str, edit: Edit) -> Result<Option<Stored>, Problem> {
+/// Makes a change, or only tries it. One that was made is answered with this status, and with what there is now.
+async fn change(
+    controller: &Controller,
+    caller: &Caller,
+    edit: Edit,
+    TryQuery { dry_run }: TryQuery,
+    status: StatusCode,
+) -> Result<Response, Problem> {
     let (kind, id) = (edit.kind, edit.id.clone());
-    let done = controller.edit(vec![edit], who).await?;
-    done.map(|done| done.into_iter().next().flatten()).map_err(|error| refused(kind, &id, error))
+    if dry_run {
+        let tried = controller.try_out(vec![edit]).await?.map_err(|error| refused(kind, &id, error))?;
+        return Ok(Json(ChangeList::new(controller, false, tried).await?).into_response());
+    }
+    let done = controller.edit(vec![edit], &caller.name).await?.map_err(|error| refused(kind, &id, error))?;
+    match status {
+        StatusCode::NO_CONTENT => Ok(status.into_response()),
+        _ => changed(controller, status, done.into_iter().next().flatten()).await,
+    }
+}
+
+/// What a request is called in the audit log.
+fn called(what: &'static str, tried: TryQuery) -> &'static str {
+    if tried.dry_run { TryQuery::CALLED } else { what }
+}
+
+/// What `If-Match` does not find is 412 (RFC 9110 section 13.1.1); what a body takes for granted stays a conflict.
+fn unmatched(problem: Problem, headers: &HeaderMap) -> Problem {
+    let is_stale = problem.status == StatusCode::CONFLICT.as_u16() && problem.key.as_deref() == Some("version");
+    match is_stale && headers.contains_key(IF_MATCH) {
+        true => Problem::unmatched(problem.key, problem.detail),
+        false => problem,
+    }
 }
 
 /// What is to be said to who has changed a document, besides what it says now.
@@ -179,14 +209,15 @@ async fn list_documents(
 
 /// Make a document. Sites are told at once.
 #[utoipa::path(post, path = "/{kind}", tag = "controller", request_body = DocumentInput,
-    params(("kind" = String, Path, description = "Its kind")),
-    responses((status = 201, body = DocumentView), (status = 400, body = Problem), (status = 401, body = Problem),
+    params(("kind" = String, Path, description = "Its kind"), TryQuery),
+    responses((status = 200, description = "What would come of it", body = ChangeList), (status = 201, body = DocumentView), (status = 400, body = Problem), (status = 401, body = Problem),
         (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem),
         (status = 422, body = Problem)))]
 async fn add_document(
     Operator(caller): Operator,
     State(controller): State<Arc<Controller>>,
     Path(word): Path<String>,
+    Query(tried): Query<TryQuery>,
     Json(DocumentInput { body, version }): Json<DocumentInput>,
 ) -> Result<Response, Problem> {
     let kind = kind(&word)?;
@@ -195,10 +226,9 @@ async fn add_document(
     }
     let id = kind.id_of(&body);
     let id = id.ok_or_else(|| Problem::invalid("body.name", "it needs a name, and an uplink its site besides"))?;
-    caller.does("controller.add", format!("{kind} {id}"), body.to_string());
+    caller.does(called("controller.add", tried), format!("{kind} {id}"), body.to_string());
     let edit = Edit { kind, id, body: Some(body), expect: Expect::New };
-    let stored = change(&controller, &caller.name, edit).await?;
-    changed(&controller, StatusCode::CREATED, stored).await
+    change(&controller, &caller, edit, tried, StatusCode::CREATED).await
 }
 
 async fn read_one(controller: &Controller, kind: Kind, id: String) -> Result<Response, Problem> {
@@ -213,35 +243,38 @@ async fn read_one(controller: &Controller, kind: Kind, id: String) -> Result<Res
 
 async fn change_one(
     controller: &Controller,
-    caller: &outwork_front::api::Caller,
+    caller: &Caller,
     (kind, id): (Kind, String),
     headers: &HeaderMap,
+    tried: TryQuery,
     DocumentInput { body, version }: DocumentInput,
 ) -> Result<Response, Problem> {
-    caller.does("controller.change", format!("{kind} {id}"), body.to_string());
+    caller.does(called("controller.change", tried), format!("{kind} {id}"), body.to_string());
     let expect = expected(headers, version)?;
     if kind.id_of(&body).as_deref() != Some(id.as_str()) {
         let why = format!("what it is known by cannot change: expected what stands in the path, {id:?}");
         return Err(Problem::invalid("body.name", why));
     }
     let edit = Edit { kind, id, body: Some(body), expect };
-    let stored = change(controller, &caller.name, edit).await?;
-    changed(controller, StatusCode::OK, stored).await
+    let done = change(controller, caller, edit, tried, StatusCode::OK).await;
+    done.map_err(|problem| unmatched(problem, headers))
 }
 
 async fn remove_one(
     controller: &Controller,
-    caller: &outwork_front::api::Caller,
+    caller: &Caller,
     (kind, id): (Kind, String),
     headers: &HeaderMap,
-) -> Result<StatusCode, Problem> {
-    caller.does("controller.remove", format!("{kind} {id}"), "");
+    tried: TryQuery,
+) -> Result<Response, Problem> {
+    caller.does(called("controller.remove", tried), format!("{kind} {id}"), "");
     let expect = match headers.contains_key(IF_MATCH) {
         true => expected(headers, None)?,
         false => Expect::Any,
     };
-    change(controller, &caller.name, Edit { kind, id, body: None, expect }).await?;
-    Ok(StatusCode::NO_CONTENT)
+    let edit = Edit { kind, id, body: None, expect };
+    let done = change(controller, caller, edit, tried, StatusCode::NO_CONTENT).await;
+    done.map_err(|problem| unmatched(problem, headers))
 }
 
 /// A document.
@@ -259,33 +292,36 @@ async fn get_document(
 /// Change a document, of the version that is said. Sites are told at once.
 #[utoipa::path(put, path = "/{kind}/{name}", tag = "controller", request_body = DocumentInput,
     params(("kind" = String, Path, description = "Its kind"), ("name" = String, Path, description = "Its name"),
-        ("If-Match" = Option<String>, Header, description = "The ETag of the version that is changed, or `*`")),
+        ("If-Match" = Option<String>, Header, description = "The ETag of the version that is changed, or `*`"), TryQuery),
     responses((status = 200, body = DocumentView), (status = 400, body = Problem), (status = 401, body = Problem),
         (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem),
-        (status = 422, body = Problem)))]
+        (status = 412, body = Problem), (status = 422, body = Problem)))]
 async fn change_document(
     Operator(caller): Operator,
     State(controller): State<Arc<Controller>>,
     Path((word, id)): Path<(String, String)>,
+    Query(tried): Query<TryQuery>,
     headers: HeaderMap,
     Json(input): Json<DocumentInput>,
 ) -> Result<Response, Problem> {
-    change_one(&controller, &caller, (kind(&word)?, id), &headers, input).await
+    change_one(&controller, &caller, (kind(&word)?, id), &headers, tried, input).await
 }
 
 /// Remove a document; with a site go its uplinks, and it is believed no longer. Sites are told at once.
 #[utoipa::path(delete, path = "/{kind}/{name}", tag = "controller",
     params(("kind" = String, Path, description = "Its kind"), ("name" = String, Path, description = "Its name"),
-        ("If-Match" = Option<String>, Header, description = "The ETag of the version that is removed")),
-    responses((status = 204), (status = 401, body = Problem), (status = 403, body = Problem),
-        (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
+        ("If-Match" = Option<String>, Header, description = "The ETag of the version that is removed"), TryQuery),
+    responses((status = 200, description = "What would come of it", body = ChangeList), (status = 204), (status = 401, body = Problem), (status = 403, body = Problem),
+        (status = 404, body = Problem), (status = 409, body = Problem), (status = 412, body = Problem),
+        (status = 422, body = Problem)))]
 async fn remove_document(
     Operator(caller): Operator,
     State(controller): State<Arc<Controller>>,
     Path((word, id)): Path<(String, String)>,
+    Query(tried): Query<TryQuery>,
     headers: HeaderMap,
-) -> Result<StatusCode, Problem> {
-    remove_one(&controller, &caller, (kind(&word)?, id), &headers).await
+) -> Result<Response, Problem> {
+    remove_one(&controller, &caller, (kind(&word)?, id), &headers, tried).await
 }
 
 /// An uplink of a site.
@@ -303,33 +339,36 @@ async fn get_uplink(
 /// Change an uplink of a site, of the version that is said.
 #[utoipa::path(put, path = "/uplinks/{site}/{name}", tag = "controller", request_body = DocumentInput,
     params(("site" = String, Path, description = "Its site"), ("name" = String, Path, description = "Its name"),
-        ("If-Match" = Option<String>, Header, description = "The ETag of the version that is changed, or `*`")),
+        ("If-Match" = Option<String>, Header, description = "The ETag of the version that is changed, or `*`"), TryQuery),
     responses((status = 200, body = DocumentView), (status = 400, body = Problem), (status = 401, body = Problem),
         (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem),
-        (status = 422, body = Problem)))]
+        (status = 412, body = Problem), (status = 422, body = Problem)))]
 async fn change_uplink(
     Operator(caller): Operator,
     State(controller): State<Arc<Controller>>,
     Path((site, name)): Path<(String, String)>,
+    Query(tried): Query<TryQuery>,
     headers: HeaderMap,
     Json(input): Json<DocumentInput>,
 ) -> Result<Response, Problem> {
-    change_one(&controller, &caller, (Kind::Uplink, format!("{site}/{name}")), &headers, input).await
+    change_one(&controller, &caller, (Kind::Uplink, format!("{site}/{name}")), &headers, tried, input).await
 }
 
 /// Remove an uplink of a site.
 #[utoipa::path(delete, path = "/uplinks/{site}/{name}", tag = "controller",
     params(("site" = String, Path, description = "Its site"), ("name" = String, Path, description = "Its name"),
-        ("If-Match" = Option<String>, Header, description = "The ETag of the version that is removed")),
-    responses((status = 204), (status = 401, body = Problem), (status = 403, body = Problem),
-        (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
+        ("If-Match" = Option<String>, Header, description = "The ETag of the version that is removed"), TryQuery),
+    responses((status = 200, description = "What would come of it", body = ChangeList), (status = 204), (status = 401, body = Problem), (status = 403, body = Problem),
+        (status = 404, body = Problem), (status = 409, body = Problem), (status = 412, body = Problem),
+        (status = 422, body = Problem)))]
 async fn remove_uplink(
     Operator(caller): Operator,
     State(controller): State<Arc<Controller>>,
     Path((site, name)): Path<(String, String)>,
+    Query(tried): Query<TryQuery>,
     headers: HeaderMap,
-) -> Result<StatusCode, Problem> {
-    remove_one(&controller, &caller, (Kind::Uplink, format!("{site}/{name}")), &headers).await
+) -> Result<Response, Problem> {
+    remove_one(&controller, &caller, (Kind::Uplink, format!("{site}/{name}")), &headers, tried).await
 }
 
 #[cfg(test)]
@@ -377,6 +416,15 @@ mod tests {
         for part in ["bob", "version 7", "\"class\":\"voice\""] {
             assert!(problem.detail.contains(part), "{}", problem.detail);
         }
+    }
+
+    #[test]
+    fn what_if_match_does_not_find_is_412_and_what_a_body_says_a_conflict() {
+        let stale = || Problem::conflict(Some("version".to_owned()), "bob has changed it");
+        assert_eq!(unmatched(stale(), &headers(Some("\"3\""))).status, 412);
+        assert_eq!(unmatched(stale(), &headers(None)).status, 409);
+        let taken = Problem::conflict(Some("body.name".to_owned()), "there is one");
+        assert_eq!(unmatched(taken, &headers(Some("\"3\""))).status, 409);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Paths as sites have reported them, how they are and were, what has happened, and who has changed what.
+//! Paths and tunnels as sites have reported them, how they are and were, and what has happened.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,7 +14,6 @@ use utoipa_axum::routes;
 use super::{number, page};
 use crate::controller::Controller;
 use crate::controller::store::Query as Asked;
-use crate::controller::store::documents::{Audited, audited};
 use crate::controller::store::health::{self, Happened, Health, PathFilter};
 
 /// What a history is of at most, where nobody says, and from when on it is told in spans.
@@ -25,10 +24,10 @@ const BY_REPORT: Duration = Duration::from_secs(6 * 3600);
 pub(super) fn router() -> OpenApiRouter<Arc<Controller>> {
     OpenApiRouter::new()
         .routes(routes!(reported_paths))
+        .routes(routes!(network_tunnels))
         .routes(routes!(network_health))
         .routes(routes!(path_health))
         .routes(routes!(reported_events))
-        .routes(routes!(network_changes))
 }
 
 /// A path of the network.
@@ -62,6 +61,31 @@ struct ReportedPath {
     updated: Timestamp,
 }
 
+/// A tunnel of the network: what two uplinks have between them, as both ends have reported it last.
+#[derive(Debug, Serialize, ToSchema)]
+struct NetworkTunnel {
+    /// The number of the path from the first end.
+    id: i64,
+    /// The site at the first end.
+    site: String,
+    /// Its uplink.
+    uplink: String,
+    /// What that site takes it for.
+    state: String,
+    /// When it said so last.
+    updated: Timestamp,
+    /// The site at the other end.
+    remote_site: String,
+    /// Its uplink.
+    remote_uplink: String,
+    /// What that site takes it for; none where it has not reported it.
+    remote_state: Option<String>,
+    /// When it said so last.
+    remote_updated: Option<Timestamp>,
+    /// The hub that passes it on; none where it goes straight.
+    via: Option<String>,
+}
+
 /// How a path was, at a report or in a span.
 #[derive(Debug, Serialize, ToSchema)]
 struct PathHealth {
@@ -85,6 +109,10 @@ struct PathHealth {
     mos_min: f64,
     /// How many reports.
     count: u32,
+    /// Datagrams with packets that were sent by it.
+    sent: u64,
+    /// Datagrams with packets that came by it.
+    received: u64,
 }
 
 /// The history of a path.
@@ -115,23 +143,6 @@ struct ReportedEvent {
     to: String,
     /// Why.
     why: String,
-}
-
-/// A change of the network.
-#[derive(Debug, Serialize, ToSchema)]
-struct NetworkChange {
-    /// Its number, ascending.
-    id: i64,
-    /// When.
-    at: Timestamp,
-    /// Who: the name of a token, or `site` and its name.
-    who: String,
-    /// What, as `policy.change`.
-    what: String,
-    /// On what.
-    target: String,
-    /// What was there before and after, as JSON.
-    detail: String,
 }
 
 /// Which paths, and which page of them.
@@ -174,7 +185,7 @@ struct HistoryQuery {
 }
 
 /// From when until when, and whether that is told by report.
-fn span(
+pub(super) fn span(
     controller: &Controller,
     from: Option<u64>,
     until: Option<u64>,
@@ -260,7 +271,7 @@ impl HealthQuery {
 }
 
 fn health_view((path, health): (health::Path, Health)) -> HealthView {
-    let Health { at, up, latency_ms, latency_max_ms, jitter_ms, loss, loss_max, mos, mos_min, count } = health;
+    let Health { at, up, latency_ms, latency_max_ms, jitter_ms, loss, loss_max, mos, mos_min, count, .. } = health;
     HealthView {
         path: path.id,
         site: Some(path.source),
@@ -353,6 +364,38 @@ async fn reported_paths(
     Ok(page(found, limit, |path| path.id.to_string(), view))
 }
 
+/// The tunnels of the network, each once: they come of uplinks, and are changed by those. One is in a state where either end says so.
+#[utoipa::path(get, path = "/tunnels", tag = "controller", params(PathQuery),
+    responses((status = 200, body = Page<NetworkTunnel>), (status = 400, body = Problem), (status = 401, body = Problem)))]
+async fn network_tunnels(
+    _: Viewer,
+    State(controller): State<Arc<Controller>>,
+    Query(query): Query<PathQuery>,
+) -> Result<Json<Page<NetworkTunnel>>, Problem> {
+    let PathQuery { site, state, after, limit } = query;
+    let (limit, after) = (rows(limit), number(after)?.unwrap_or(0));
+    let filter = PathFilter { site, status: state, id: None };
+    let read = move |connection: &Connection| health::tunnels(connection, &filter, after, limit + 1);
+    let found = controller.store().read(Asked::History, read).await?;
+    let view = |tunnel: health::Tunnel| {
+        let (state, updated) = tunnel.near;
+        let (remote_state, remote_updated) = tunnel.far.unzip();
+        NetworkTunnel {
+            id: tunnel.id,
+            site: tunnel.ends.0.0,
+            uplink: tunnel.ends.0.1,
+            state,
+            updated: updated.into(),
+            remote_site: tunnel.ends.1.0,
+            remote_uplink: tunnel.ends.1.1,
+            remote_state,
+            remote_updated: remote_updated.map(Timestamp::from),
+            via: Some(tunnel.via).filter(|hub| !hub.is_empty()),
+        }
+    };
+    Ok(page(found, limit, |tunnel| tunnel.id.to_string(), view))
+}
+
 /// How a path was: at each report for a span of six hours at most, in spans of `controller.roll_up_every` for longer ones; at each report where they are not rolled up.
 #[utoipa::path(get, path = "/paths/{id}/health", tag = "controller",
     params(("id" = i64, Path, description = "The number of the path"), HistoryQuery),
@@ -370,9 +413,23 @@ async fn path_health(
     };
     let found = controller.store().read(Asked::History, read).await?;
     let view = |health: Health| {
-        let Health { at, up, latency_ms, latency_max_ms, jitter_ms, loss, loss_max, mos, mos_min, count } = health;
+        let (sent, received) = health.datagrams;
+        let Health { at, up, latency_ms, latency_max_ms, jitter_ms, loss, loss_max, mos, mos_min, count, .. } = health;
         let at = at.into();
-        PathHealth { at, up, latency_ms, latency_max_ms, jitter_ms, loss, loss_max, mos, mos_min, count }
+        PathHealth {
+            at,
+            up,
+            latency_ms,
+            latency_max_ms,
+            jitter_ms,
+            loss,
+            loss_max,
+            mos,
+            mos_min,
+            count,
+            sent,
+            received,
+        }
     };
     let span_seconds = controller.span().filter(|_| !by_report).map(|span| span.as_secs());
     Ok(Json(PathHistory { span_seconds, items: found.into_iter().map(view).collect() }))
@@ -401,22 +458,4 @@ async fn reported_events(
         why: happened.event.why,
     };
     Ok(page(found, limit, |happened| happened.id.to_string(), view))
-}
-
-/// Who has changed what of the network, the latest first.
-#[utoipa::path(get, path = "/changes", tag = "controller", params(PageQuery),
-    responses((status = 200, body = Page<NetworkChange>), (status = 400, body = Problem), (status = 401, body = Problem)))]
-async fn network_changes(
-    _: Viewer,
-    State(controller): State<Arc<Controller>>,
-    Query(query): Query<PageQuery>,
-) -> Result<Json<Page<NetworkChange>>, Problem> {
-    let (limit, before) = (query.rows(), number(query.after)?);
-    let read = move |connection: &Connection| audited(connection, before, limit + 1);
-    let found = controller.store().read(Asked::History, read).await?;
-    let view = |row: Audited| {
-        let Audited { id, at, who, what, target, detail } = row;
-        NetworkChange { id, at: at.into(), who, what, target, detail }
-    };
-    Ok(page(found, limit, |row| row.id.to_string(), view))
 }

@@ -1,14 +1,17 @@
 //! The routes of the controller, under `/api/v1/controller`: what the network is to be, and how it is.
 //!
 //! - `documents`: sites, uplinks, classes, applications, policies: read, made, changed, removed.
-//! - `health`: paths, their history, events, and who has changed what.
+//! - `health`: paths and tunnels, their history, and events. `changes`: who has changed what, and taking that back.
+//! - `traffic`: what policies have carried.
 //! - `sites`: tokens for enrolment, certificates, and which sites are there.
 //!
 //! Operators change documents and revoke; tokens are for admins alone. What this process itself does as a site is under `/api/v1/sdwan`: one process may be both.
 
+mod changes;
 mod documents;
 pub(crate) mod health;
 mod sites;
+mod traffic;
 
 use std::sync::Arc;
 
@@ -20,9 +23,11 @@ use super::Controller;
 /// The routes, to be nested under `/api/v1/controller`.
 pub fn router(controller: Arc<Controller>) -> OpenApiRouter {
     OpenApiRouter::new()
+        .merge(changes::router())
         .merge(documents::router())
         .merge(health::router())
         .merge(sites::router())
+        .merge(traffic::router())
         .with_state(controller)
 }
 

@@ -102,6 +102,8 @@ struct PresenceView {
     current: bool,
     /// Why it does not take up what it was told, where that is so.
     refused: Option<String>,
+    /// The release that it runs; none where it has not said.
+    release: Option<String>,
 }
 
 /// A certificate of a site.
@@ -218,7 +220,8 @@ async fn list_presence(
             let presence = presence(connection, &site)?;
             let (version, last_seen) = (presence.version, presence.last_seen.map(Timestamp::from));
             let (status, refused, current) = (presence.status, presence.refused, version == Some(now));
-            Ok(PresenceView { site, status, last_seen, version, current, refused })
+            let release = Some(presence.release).filter(|release| !release.is_empty());
+            Ok(PresenceView { site, status, last_seen, version, current, refused, release })
         };
         sites.map(|site| view(site.id)).collect::<rusqlite::Result<Vec<_>>>()
     };

@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::channel::message::{PathReport, Report};
+use crate::channel::message::{PathReport, Report, TrafficReport};
 use crate::controller::config::ControllerSettings;
 use crate::controller::store::health::Note;
 
@@ -109,7 +109,9 @@ impl Lab {
                 sent: 1,
                 received: 1,
             };
-            let report = Report { sequence: number, at_ms: begun + number * 1000, paths: vec![path], events: vec![] };
+            let at_ms = begun + number * 1000;
+            let traffic = vec![TrafficReport { policy: "calls".to_owned(), packets: 1, octets: 100 }];
+            let report = Report { sequence: number, at_ms, paths: vec![path], events: vec![], traffic, more: false };
             self.runtime.block_on(self.controller.store().keep(site, Note::Report(report))).unwrap();
         }
     }
@@ -187,6 +189,67 @@ fn each_write_is_of_the_version_that_it_says() {
         let (_, head, _) = lab.send(VIEWER, "GET", path, "");
         assert!(head.contains("etag: \"3\"\r\n"), "{path}: {head}");
     }
+}
+
+#[test]
+fn what_is_only_tried_says_what_would_change_and_changes_nothing() {
+    let lab = lab();
+    let body = |body: Value| json!({ "body": body }).to_string();
+    let site = body(json!({ "name": "north" }));
+    let (status, tried) = lab.ask(OPERATOR, "POST", "sites?dry_run=true", &site);
+    let item = json!({ "kind": "site", "id": "north", "before": null, "after": { "name": "north" } });
+    assert_eq!((status, tried), (200, json!({ "made": false, "items": [item], "other_releases": 0 })));
+    assert_eq!(lab.ask(VIEWER, "GET", "sites/north", "").0, 404);
+    assert_eq!(lab.ask(VIEWER, "POST", "sites?dry_run=true", &site).0, 403);
+    let odd = body(json!({ "name": "calls", "class": "nowhere" }));
+    assert_eq!(lab.ask(OPERATOR, "POST", "policies?dry_run=true", &odd).0, 422);
+    assert_eq!(lab.ask(OPERATOR, "POST", "sites", &site).0, 201);
+    let change = json!({ "body": { "name": "north", "hub": true }, "version": 1 }).to_string();
+    let (_, tried) = lab.ask(OPERATOR, "PUT", "sites/north?dry_run=true", &change);
+    assert_eq!((&tried["items"][0]["before"]["hub"], &tried["items"][0]["after"]["hub"]), (&json!(null), &json!(true)));
+    let (status, tried) = lab.ask(OPERATOR, "DELETE", "sites/north?dry_run=true", "");
+    assert_eq!((status, &tried["items"][0]["after"]), (200, &json!(null)));
+    let (_, there) = lab.ask(VIEWER, "GET", "sites/north", "");
+    assert_eq!((&there["version"], &there["body"]), (&json!(1), &json!({ "name": "north" })));
+}
+
+#[test]
+fn a_change_is_taken_back_by_its_number_or_as_the_latest() {
+    let lab = lab();
+    let policy = |class: &str| json!({ "name": "calls", "class": class });
+    lab.ask(OPERATOR, "POST", "policies", &json!({ "body": policy("voice") }).to_string());
+    lab.ask(OPERATOR, "PUT", "policies/calls", &json!({ "body": policy("video"), "version": 1 }).to_string());
+    let class = || lab.ask(VIEWER, "GET", "policies/calls", "").1["body"]["class"].clone();
+    let (status, tried) = lab.ask(OPERATOR, "POST", "changes/undo?dry_run=true", "");
+    assert_eq!((status, &tried["made"], class()), (200, &json!(false), json!("video")));
+    assert_eq!(lab.ask(VIEWER, "POST", "changes/undo", "").0, 403);
+    let (status, undone) = lab.ask(OPERATOR, "POST", "changes/undo", "");
+    assert_eq!((status, &undone["made"], class()), (200, &json!(true), json!("voice")));
+    let (_, changes) = lab.ask(VIEWER, "GET", "changes", "");
+    assert_eq!((&changes["items"][0]["what"], &changes["items"][0]["revision"]), (&json!("policy.change"), &json!(3)));
+    // What was changed since is not taken back; what is as it left it again is.
+    assert_eq!(lab.ask(OPERATOR, "POST", "changes/2/undo", "").0, 409);
+    assert_eq!(lab.ask(OPERATOR, "POST", "changes/1/undo", "").0, 200);
+    assert_eq!(class(), json!(null));
+    assert_eq!(lab.ask(OPERATOR, "POST", "changes/99/undo", "").0, 404);
+}
+
+#[test]
+fn what_a_policy_has_carried_is_told_by_time_and_by_site() {
+    let lab = lab();
+    lab.report("north", &[10, 20, 30]);
+    lab.report("east", &[10]);
+    let (status, told) = lab.ask(VIEWER, "GET", "policies/calls/traffic", "");
+    assert_eq!((status, &told["packets"], &told["octets"]), (200, &json!(4), &json!(400)), "{told}");
+    let north = json!({ "site": "north", "packets": 3, "octets": 300 });
+    assert_eq!((&told["sites"][0], &told["step_seconds"]), (&north, &json!(300)));
+    let (_, told) = lab.ask(VIEWER, "GET", "policies/calls/traffic?site=east", "");
+    assert_eq!(told["octets"], 100);
+    let (_, all) = lab.ask(VIEWER, "GET", "traffic", "");
+    assert_eq!(all["items"], json!([{ "policy": "calls", "packets": 4, "octets": 400 }]));
+    assert_eq!(lab.ask(VIEWER, "GET", "policies/mail/traffic", "").0, 404);
+    let (_, tunnels) = lab.ask(VIEWER, "GET", "tunnels?site=north", "");
+    assert_eq!((&tunnels["items"][0]["remote_site"], &tunnels["items"][0]["state"]), (&json!("south"), &json!("up")));
 }
 
 #[test]

@@ -198,17 +198,11 @@ pub fn delta(connection: &Connection, network: &str, held: u64) -> rusqlite::Res
     Ok(Some(Delta { network: network.to_owned(), from, to, changes }))
 }
 
-/// Makes changes, all or none, in the name of `who`, each with a row of the audit log. Gives what is there then; none of what is gone.
-pub fn edit(
-    connection: &mut Connection,
-    edits: &[Edit],
-    who: &str,
-    now: SystemTime,
-) -> rusqlite::Result<Result<Vec<Option<Stored>>, EditError>> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let mut documents = all(&transaction)?;
+/// What changes come to, all of them or none: those that are asked for, and those that go with them. Nothing is written.
+fn weigh(connection: &Connection, edits: &[Edit]) -> rusqlite::Result<Result<Vec<Edit>, EditError>> {
+    let mut documents = all(connection)?;
     for Edit { kind, id, body, expect } in edits {
-        let there = get(&transaction, *kind, id)?;
+        let there = get(connection, *kind, id)?;
         match (expect, there) {
             (Expect::New, Some(there)) => return Ok(Err(EditError::Exists(Box::new(there)))),
             (Expect::Version(_) | Expect::Any, None) => return Ok(Err(EditError::Missing)),
@@ -243,9 +237,49 @@ pub fn edit(
         let fault = DocumentFault { of: None, field: String::new(), found, expected, help: None };
         return Ok(Err(EditError::Invalid(vec![fault])));
     }
-    if let Err(faults) = check(&documents) {
-        return Ok(Err(EditError::Invalid(faults)));
-    }
+    Ok(check(&documents).map(|_| edits).map_err(EditError::Invalid))
+}
+
+/// What a document says, and what it would say.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Differs {
+    /// What it is about.
+    pub kind: Kind,
+    /// What it is known by.
+    pub id: String,
+    /// What it says; none where it is not there.
+    pub before: Option<Json>,
+    /// What it would say; none where it would go.
+    pub after: Option<Json>,
+}
+
+/// What would come of changes, were they made.
+pub fn try_out(connection: &Connection, edits: &[Edit]) -> rusqlite::Result<Result<Vec<Differs>, EditError>> {
+    // What is read is of one moment.
+    let connection = connection.unchecked_transaction()?;
+    let edits = match weigh(&connection, edits)? {
+        Ok(edits) => edits,
+        Err(error) => return Ok(Err(error)),
+    };
+    let differs = edits.into_iter().map(|Edit { kind, id, body, .. }| {
+        let before = get(&connection, kind, &id)?.map(|before| before.body);
+        Ok(Differs { kind, id, before, after: body })
+    });
+    differs.collect::<rusqlite::Result<_>>().map(Ok)
+}
+
+/// Makes changes, all or none, in the name of `who`, each with a row of the audit log. Gives what is there then; none of what is gone.
+pub fn edit(
+    connection: &mut Connection,
+    edits: &[Edit],
+    who: &str,
+    now: SystemTime,
+) -> rusqlite::Result<Result<Vec<Option<Stored>>, EditError>> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let edits = match weigh(&transaction, edits)? {
+        Ok(edits) => edits,
+        Err(error) => return Ok(Err(error)),
+    };
     let revision = revision(&transaction)?.0 as i64 + 1;
     let mut done = vec![];
     for edit in &edits {
@@ -321,6 +355,9 @@ fn write(
     }
     let detail = json!({ "before": before.map(|before| before.body), "after": body });
     audit(connection, now, who, &format!("{kind}.{verb}"), id, &detail.to_string())?;
+    connection
+        .prepare_cached("UPDATE audit_logs SET revision = ? WHERE id = last_insert_rowid()")?
+        .execute([revision])?;
     get(connection, *kind, id)
 }
 
@@ -350,41 +387,6 @@ fn forget(connection: &Connection) -> rusqlite::Result<()> {
     let Some(oldest) = oldest else { return Ok(()) };
     connection.execute("DELETE FROM removed WHERE revision <= ?", [oldest])?;
     connection.execute("UPDATE revisions SET floor = max(floor, ?)", [oldest]).map(drop)
-}
-
-/// A row of the audit log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Audited {
-    /// Its number, ascending.
-    pub id: i64,
-    /// When.
-    pub at: SystemTime,
-    /// Who.
-    pub who: String,
-    /// What, as `policy.change`.
-    pub what: String,
-    /// On what.
-    pub target: String,
-    /// What was there before and after, as JSON.
-    pub detail: String,
-}
-
-/// The audit log, the latest first, rows before `before`.
-pub fn audited(connection: &Connection, before: Option<i64>, limit: usize) -> rusqlite::Result<Vec<Audited>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT id, timestamp, username, event_type, target, detail FROM audit_logs WHERE id < ? ORDER BY id DESC LIMIT ?",
-    )?;
-    let row = |row: &Row<'_>| {
-        Ok(Audited {
-            id: row.get(0)?,
-            at: time(row.get(1)?),
-            who: row.get(2)?,
-            what: row.get(3)?,
-            target: row.get(4)?,
-            detail: row.get(5)?,
-        })
-    };
-    statement.query_map(params![before.unwrap_or(i64::MAX), limit as i64], row)?.collect()
 }
 
 #[cfg(test)]

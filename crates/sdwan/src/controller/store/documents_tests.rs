@@ -3,6 +3,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::super::changes::audited;
 use super::super::tests::open;
 use super::*;
 use crate::network::delta::Held;

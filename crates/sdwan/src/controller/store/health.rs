@@ -1,4 +1,4 @@
-//! What sites report: how their paths are, what went by them, what has happened.
+//! What sites report: how their paths are, what went by them, what has happened. Of what their policies have carried `traffic` takes care.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -6,14 +6,16 @@ use outwork_store::database::{millis, time};
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, TransactionBehavior, params};
 
 use super::retention::came;
-use crate::channel::message::{EventReport, PATHS, PathReport, Report};
+use super::traffic;
+use crate::channel::message::{EventReport, PARTS, PATHS, PathReport, Report};
 
 /// Rows of one answer at most.
 pub const MOST: usize = 10_000;
 /// Milliseconds that the clock of a site may be ahead.
 const AHEAD: i64 = 3_600_000;
-/// Paths of a site that are kept: those that are there, and as many again that were.
-const PATHS_KEPT: usize = 2 * PATHS;
+/// Paths of a site that are kept before it is looked which of them are gone, and at most: those that are there, and as many again that were.
+const PATHS_KEPT: i64 = 2 * PATHS as i64;
+const PATHS_MOST: i64 = PATHS_KEPT * PARTS as i64;
 
 /// A path, as the site at its near end has reported it last.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,6 +53,8 @@ pub struct Health {
     pub mos_min: f64,
     /// How many reports.
     pub count: u32,
+    /// Datagrams with packets that were sent, and that came.
+    pub datagrams: (u64, u64),
 }
 
 /// Something that has happened at a site.
@@ -75,6 +79,8 @@ pub struct Presence {
     pub version: Option<u64>,
     /// Why it does not take up what it was told, where that is so.
     pub refused: Option<String>,
+    /// The release that it runs; empty where it has not said.
+    pub release: String,
 }
 
 /// What is to be kept of a site.
@@ -91,15 +97,17 @@ pub enum Note {
     },
     /// It does not take up what it was told, and why.
     Refused(String),
+    /// It runs this release.
+    Runs(String),
 }
 
 impl Note {
     /// Rows that it takes.
     pub fn rows(&self) -> usize {
         match self {
-            // Of a path, how it is and what went by it.
-            Note::Report(report) => 1 + 2 * report.paths.len() + report.events.len(),
-            Note::Seen { .. } | Note::Refused(_) => 1,
+            // Of a path, how it is and how it was.
+            Note::Report(report) => 1 + 2 * report.paths.len() + report.events.len() + report.traffic.len(),
+            Note::Seen { .. } | Note::Refused(_) | Note::Runs(_) => 1,
         }
     }
 }
@@ -119,6 +127,10 @@ pub fn keep<'a>(
                 let sql = "UPDATE sites SET refused = ? WHERE id = ?";
                 transaction.prepare_cached(sql)?.execute([why.as_str(), site])?;
             }
+            Note::Runs(release) => {
+                let sql = "UPDATE sites SET release = ? WHERE id = ?";
+                transaction.prepare_cached(sql)?.execute([release.as_str(), site])?;
+            }
         }
     }
     transaction.commit()
@@ -126,13 +138,13 @@ pub fn keep<'a>(
 
 fn keep_one(connection: &Connection, site: &str, report: &Report, now: SystemTime) -> rusqlite::Result<()> {
     let sequence = signed(report.sequence);
-    let last: Option<i64> = connection
-        .prepare_cached("SELECT sequence FROM reported WHERE site_id = ?")?
-        .query_row([site], |row| row.get(0))
+    let last: Option<(i64, Option<i64>)> = connection
+        .prepare_cached("SELECT sequence, begun FROM reported WHERE site_id = ?")?
+        .query_row([site], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     // Sequences are times. One that nobody can have reached yet was of a clock that was ahead, and is of no use to tell old from new.
-    let last = last.filter(|last| *last <= millis(now).saturating_add(AHEAD));
-    if last.is_some_and(|last| sequence <= last) {
+    let last = last.filter(|(last, _)| *last <= millis(now).saturating_add(AHEAD));
+    if last.is_some_and(|(last, _)| sequence <= last) {
         return Ok(());
     }
     // A clock that is ahead would have what comes after hide behind it.
@@ -142,26 +154,35 @@ fn keep_one(connection: &Connection, site: &str, report: &Report, now: SystemTim
         let id = path_id(connection, site, path, at)?;
         connection
             .prepare_cached(
-                "INSERT INTO sdwan_path_health (path_id, timestamp, status, latency_ms, jitter_ms, loss, mos)
-                 VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO sdwan_path_health (path_id, timestamp, status, latency_ms, jitter_ms, loss, mos, sent, received)
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             )?
-            .execute(params![id, at, path.state, path.latency_ms, path.jitter_ms, path.loss, path.mos])?;
-        if path.sent > 0 || path.received > 0 {
-            connection
-                .prepare_cached(
-                    "INSERT INTO traffic_stats (site_id, policy_id, path_id, timestamp, sent, received)
-                     VALUES (?, '', ?, ?, ?, ?)",
-                )?
-                .execute(params![site, id, at, signed(path.sent), signed(path.received)])?;
-        }
+            .execute(params![
+                id,
+                at,
+                path.state,
+                path.latency_ms,
+                path.jitter_ms,
+                path.loss,
+                path.mos,
+                counted(path.sent),
+                counted(path.received)
+            ])?;
     }
-    // What is not in its report any more leads nowhere now.
-    connection
-        .prepare_cached(
-            "UPDATE paths SET status = 'gone', chosen = 0 WHERE source_site_id = ? AND updated < ? AND status <> 'gone'",
-        )?
-        .execute(params![site, at])?;
-    forget(connection, site)?;
+    // What is not in its report any more leads nowhere now; of several that are parts of one, once the last is there. Who never comes to that is not waited for.
+    let kept = paths_kept(connection, site)?;
+    let begun = last.and_then(|(_, begun)| begun).filter(|_| kept <= PATHS_MOST).unwrap_or(at);
+    if !report.more || kept > PATHS_MOST {
+        connection
+            .prepare_cached(
+                "UPDATE paths SET status = 'gone', chosen = 0 WHERE source_site_id = ? AND updated < ? AND status <> 'gone'",
+            )?
+            .execute(params![site, begun])?;
+    }
+    if kept > PATHS_KEPT {
+        forget(connection, site, kept)?;
+    }
+    traffic::carried(connection, site, at, &report.traffic)?;
     came(connection, at)?;
     for event in &report.events {
         let EventReport { at_ms, kind, about, before, after, why } = event;
@@ -172,8 +193,8 @@ fn keep_one(connection: &Connection, site: &str, report: &Report, now: SystemTim
             .execute(params![moment(*at_ms), site, kind, about, before, after, why])?;
     }
     connection
-        .prepare_cached("INSERT OR REPLACE INTO reported (site_id, sequence) VALUES (?, ?)")?
-        .execute(params![site, sequence])?;
+        .prepare_cached("INSERT OR REPLACE INTO reported (site_id, sequence, begun) VALUES (?, ?, ?)")?
+        .execute(params![site, sequence, report.more.then_some(begun)])?;
     connection
         .prepare_cached("UPDATE sites SET last_seen = max(coalesce(last_seen, ?2), ?2) WHERE id = ?1")?
         .execute(params![site, at])?;
@@ -184,12 +205,24 @@ fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-/// Forgets paths of a site that were reported long ago, where it names ever others. The one with the greatest number stays: a number is of one path for ever.
-fn forget(connection: &Connection, site: &str) -> rusqlite::Result<()> {
-    let count: i64 = connection
+/// A count that can be summed up with others like it.
+fn counted(count: u64) -> i64 {
+    i64::try_from(count.min(1 << 45)).unwrap_or_default()
+}
+
+/// How many paths of a site are kept.
+fn paths_kept(connection: &Connection, site: &str) -> rusqlite::Result<i64> {
+    connection
         .prepare_cached("SELECT count(*) FROM paths WHERE source_site_id = ?")?
+        .query_row([site], |row| row.get(0))
+}
+
+/// Forgets paths of a site that were reported long ago, where it names ever others. The one with the greatest number stays: a number is of one path for ever.
+fn forget(connection: &Connection, site: &str, kept: i64) -> rusqlite::Result<()> {
+    let gone: i64 = connection
+        .prepare_cached("SELECT count(*) FROM paths WHERE source_site_id = ? AND status = 'gone'")?
         .query_row([site], |row| row.get(0))?;
-    let excess = count - PATHS_KEPT as i64;
+    let excess = gone - (kept - gone).max(PATHS as i64);
     if excess <= 0 {
         return Ok(());
     }
@@ -282,11 +315,53 @@ pub fn presence(connection: &Connection, site: &str) -> rusqlite::Result<Presenc
             last_seen: row.get::<_, Option<i64>>(1)?.map(time),
             version: row.get::<_, Option<i64>>(2)?.map(i64::unsigned_abs),
             refused: row.get(3)?,
+            release: row.get(4)?,
         })
     };
-    let sql = "SELECT status, last_seen, plan_version, refused FROM sites WHERE id = ?";
+    let sql = "SELECT status, last_seen, plan_version, refused, release FROM sites WHERE id = ?";
     let mut statement = connection.prepare_cached(sql)?;
     Ok(statement.query_row([site], read).optional()?.unwrap_or_default())
+}
+
+/// Which sites are not as they should be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// How many were there, and have not been for a while.
+    pub away: u64,
+    /// Those of them that have been for longest, and since when.
+    pub first_away: Vec<(String, SystemTime)>,
+    /// How many do not take up what they are told.
+    pub behind: u64,
+    /// The first of them by name, and why.
+    pub first_behind: Vec<(String, String)>,
+}
+
+/// Sites that were heard of last before `before`, and sites that are behind; of each kind as many as `limit` by name.
+pub fn standing(connection: &Connection, before: SystemTime, limit: u32) -> rusqlite::Result<Standing> {
+    const AWAY: &str = "FROM sites WHERE status = 'gone' AND last_seen < ?";
+    const BEHIND: &str = "FROM sites WHERE status = 'connected' AND refused IS NOT NULL";
+    let before = millis(before);
+    let count = |row: &Row<'_>| Ok(row.get::<_, i64>(0)?.unsigned_abs());
+    let mut first_away =
+        connection.prepare_cached(&format!("SELECT id, last_seen {AWAY} ORDER BY last_seen, id LIMIT ?"))?;
+    let mut first_behind = connection.prepare_cached(&format!("SELECT id, refused {BEHIND} ORDER BY id LIMIT ?"))?;
+    Ok(Standing {
+        away: connection.prepare_cached(&format!("SELECT count(*) {AWAY}"))?.query_row([before], count)?,
+        first_away: first_away
+            .query_map(params![before, limit], |row| Ok((row.get(0)?, time(row.get(1)?))))?
+            .collect::<rusqlite::Result<_>>()?,
+        behind: connection.prepare_cached(&format!("SELECT count(*) {BEHIND}"))?.query_row([], count)?,
+        first_behind: first_behind
+            .query_map([limit], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<rusqlite::Result<_>>()?,
+    })
+}
+
+/// How many sites that have come once run another release than this, as far as is known.
+pub fn of_other_releases(connection: &Connection, release: &str) -> rusqlite::Result<u64> {
+    connection
+        .prepare_cached("SELECT count(*) FROM sites WHERE last_seen IS NOT NULL AND release <> ?")?
+        .query_row([release], |row| Ok(row.get::<_, i64>(0)?.unsigned_abs()))
 }
 
 /// Which paths are asked for; what is none does not matter.
@@ -342,6 +417,51 @@ pub fn paths(connection: &Connection, filter: &PathFilter, after: i64, limit: us
     statement.query_map(rusqlite::params_from_iter(values), read)?.collect()
 }
 
+/// A tunnel: two paths between the same uplinks, one each way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tunnel {
+    /// The number of the path from its first end.
+    pub id: i64,
+    /// Its ends: of each the site, and the uplink.
+    pub ends: ((String, String), (String, String)),
+    /// The hub that passes it on; empty where it goes straight.
+    pub via: String,
+    /// What its first end takes it for, and when it said so last.
+    pub near: (String, SystemTime),
+    /// The same of the other one, where that has reported it.
+    pub far: Option<(String, SystemTime)>,
+}
+
+/// Tunnels by number, those behind `after`, each once: from the end whose site is the first by name, or from the one that has reported it alone.
+pub fn tunnels(
+    connection: &Connection,
+    filter: &PathFilter,
+    after: i64,
+    limit: usize,
+) -> rusqlite::Result<Vec<Tunnel>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT near.id, near.source_site_id, near.source_uplink, near.dest_site_id, near.dest_uplink, near.via_site_id,
+             near.status, near.updated, far.status, far.updated
+         FROM paths AS near LEFT JOIN paths AS far ON far.source_site_id = near.dest_site_id
+             AND far.source_uplink = near.dest_uplink AND far.dest_site_id = near.source_site_id
+             AND far.dest_uplink = near.source_uplink AND far.via_site_id = near.via_site_id
+         WHERE near.id > ?1 AND (far.id IS NULL OR near.source_site_id < near.dest_site_id)
+             AND (?2 IS NULL OR near.source_site_id = ?2 OR near.dest_site_id = ?2)
+             AND (?3 IS NULL OR near.status = ?3 OR far.status = ?3) ORDER BY near.id LIMIT ?4",
+    )?;
+    let read = |row: &Row<'_>| {
+        let far = (row.get::<_, Option<String>>(8)?, row.get::<_, Option<i64>>(9)?.map(time));
+        Ok(Tunnel {
+            id: row.get(0)?,
+            ends: ((row.get(1)?, row.get(2)?), (row.get(3)?, row.get(4)?)),
+            via: row.get(5)?,
+            near: (row.get(6)?, time(row.get(7)?)),
+            far: far.0.zip(far.1),
+        })
+    };
+    statement.query_map(params![after, filter.site, filter.status, limit.min(MOST) as i64], read)?.collect()
+}
+
 /// How a path was at each report in `from..until`, the oldest first, at most `limit` rows.
 pub fn history(
     connection: &Connection,
@@ -350,7 +470,7 @@ pub fn history(
     limit: usize,
 ) -> rusqlite::Result<Vec<Health>> {
     let mut statement = connection.prepare_cached(
-        "SELECT timestamp, status IN ('up', 'suspect'), latency_ms, latency_ms, jitter_ms, loss, loss, mos, mos, 1
+        "SELECT timestamp, status IN ('up', 'suspect'), latency_ms, latency_ms, jitter_ms, loss, loss, mos, mos, 1, sent, received
          FROM sdwan_path_health WHERE path_id = ? AND timestamp >= ? AND timestamp < ? ORDER BY timestamp LIMIT ?",
     )?;
     statement.query_map(params![path, millis(from), millis(until), limit.min(MOST) as i64], health)?.collect()
@@ -364,7 +484,7 @@ pub fn spans(
     limit: usize,
 ) -> rusqlite::Result<Vec<Health>> {
     let mut statement = connection.prepare_cached(
-        "SELECT timestamp, up, latency_ms, latency_max_ms, jitter_ms, loss, loss_max, mos, mos_min, count
+        "SELECT timestamp, up, latency_ms, latency_max_ms, jitter_ms, loss, loss_max, mos, mos_min, count, sent, received
          FROM sdwan_path_health_aggregates
          WHERE path_id = ? AND timestamp >= ? AND timestamp < ? ORDER BY timestamp LIMIT ?",
     )?;
@@ -405,7 +525,19 @@ impl Path {
         let PathReport { latency_ms, jitter_ms, loss, mos, ref state, .. } = self.report;
         let up = f64::from(u8::from(["up", "suspect"].contains(&state.as_str())));
         let (latency_max_ms, loss_max, mos_min) = (latency_ms, loss, mos);
-        Health { at: self.updated, up, latency_ms, latency_max_ms, jitter_ms, loss, loss_max, mos, mos_min, count: 1 }
+        Health {
+            at: self.updated,
+            up,
+            latency_ms,
+            latency_max_ms,
+            jitter_ms,
+            loss,
+            loss_max,
+            mos,
+            mos_min,
+            count: 1,
+            datagrams: (0, 0),
+        }
     }
 }
 
@@ -421,6 +553,7 @@ fn health(row: &Row<'_>) -> rusqlite::Result<Health> {
         mos: row.get(7)?,
         mos_min: row.get(8)?,
         count: row.get(9)?,
+        datagrams: (row.get::<_, i64>(10)?.unsigned_abs(), row.get::<_, i64>(11)?.unsigned_abs()),
     })
 }
 

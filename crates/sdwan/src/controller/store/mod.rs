@@ -1,19 +1,22 @@
 //! What the controller keeps, in SQLite: one thread writes, others read.
 //!
-//! - [`documents`]: what the network is to be, and who has changed it.
+//! - [`documents`]: what the network is to be. [`changes`]: who has changed it, and what takes that back.
 //! - [`health`]: what sites report.
 //! - [`enrolments`]: tokens and certificates. [`claims`]: which networks a site may come with.
 //! - [`retention`]: what is rolled up, and what goes in time.
 //! - `tables`: the tables.
+//! - [`traffic`]: what policies have carried.
 //!
 //! Reports share transactions: what has come while one is written goes into the next, as far as one may be long.
 
+pub mod changes;
 pub mod claims;
 pub mod documents;
 pub mod enrolments;
 pub mod health;
 pub mod retention;
 mod tables;
+pub mod traffic;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -6,6 +6,8 @@ use outwork_store::database::millis;
 use outwork_store::history::Progress;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
+use super::traffic;
+
 /// How long after its end a span is rolled up: reports may be this late.
 const GRACE: Duration = Duration::from_secs(60);
 /// Late reports are remembered by the minute that they are of: spans are of whole minutes.
@@ -60,7 +62,7 @@ fn rolled_up(connection: &Connection, until: i64) -> rusqlite::Result<()> {
 }
 
 /// Until when all is rolled up.
-fn rolled_up_until(connection: &Connection) -> rusqlite::Result<i64> {
+pub(super) fn rolled_up_until(connection: &Connection) -> rusqlite::Result<i64> {
     let until = connection.prepare_cached("SELECT until FROM rolled_up")?.query_row([], |row| row.get(0)).optional()?;
     Ok(until.unwrap_or(i64::MIN))
 }
@@ -69,7 +71,10 @@ fn rolled_up_until(connection: &Connection) -> rusqlite::Result<i64> {
 fn next_span(connection: &Connection, length: i64) -> rusqlite::Result<Option<(i64, i64)>> {
     let until = rolled_up_until(connection)?;
     let first: Option<i64> = connection
-        .prepare_cached("SELECT min(timestamp) FROM sdwan_path_health WHERE timestamp >= ?")?
+        .prepare_cached(
+            "SELECT min(first) FROM (SELECT min(timestamp) AS first FROM sdwan_path_health WHERE timestamp >= ?1
+             UNION ALL SELECT min(timestamp) FROM traffic_stats WHERE timestamp >= ?1)",
+        )?
         .query_row([until], |row| row.get(0))?;
     let span = |first: i64| {
         let begins = first - first.rem_euclid(length);
@@ -111,18 +116,19 @@ fn roll_up_span(connection: &mut Connection, from: i64, until: i64) -> rusqlite:
     transaction.commit()
 }
 
-/// Says of each path how it was in a span.
+/// Says of each path how it was in a span, and of each policy what it has carried.
 fn sum_up(connection: &Connection, from: i64, until: i64) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
             "INSERT OR REPLACE INTO sdwan_path_health_aggregates (path_id, timestamp, up, latency_ms, latency_max_ms,
-                 jitter_ms, loss, loss_max, mos, mos_min, count)
+                 jitter_ms, loss, loss_max, mos, mos_min, count, sent, received)
              SELECT path_id, ?1, avg(status IN ('up', 'suspect')), avg(latency_ms), max(latency_ms), avg(jitter_ms),
-                 avg(loss), max(loss), avg(mos), min(mos), count(*)
+                 avg(loss), max(loss), avg(mos), min(mos), count(*),
+                 sum(sent), sum(received)
              FROM sdwan_path_health WHERE timestamp >= ?1 AND timestamp < ?2 GROUP BY path_id",
         )?
-        .execute([from, until])
-        .map(drop)
+        .execute([from, until])?;
+    traffic::sum_up(connection, from, until)
 }
 
 /// Where something goes in time: the table, what a row of it is known by, the column with its time, and which rows alone.
@@ -132,6 +138,7 @@ struct Table(&'static str, &'static str, &'static str, &'static str);
 const HEALTH: Table = Table("sdwan_path_health", "rowid", "timestamp", "");
 const TRAFFIC: Table = Table("traffic_stats", "rowid", "timestamp", "");
 const SPANS: Table = Table("sdwan_path_health_aggregates", "path_id, timestamp", "timestamp", "");
+const TRAFFIC_SPANS: Table = Table("traffic_stats_aggregates", "policy_id, timestamp, site_id", "timestamp", "");
 const GONE: Table = Table("paths", "id", "updated", " AND status = 'gone' AND id < (SELECT max(id) FROM paths)");
 const AUDIT: Table = Table("audit_logs", "id", "timestamp", "");
 const EVENTS: Table = Table("events", "id", "timestamp", "");
@@ -148,6 +155,14 @@ impl Table {
         );
         connection.prepare_cached(&sql)?.execute(params![before, limit])
     }
+
+    /// Of when its oldest row is; the end of time where there is none.
+    fn oldest(self, connection: &Connection) -> rusqlite::Result<i64> {
+        let Table(table, _, at, _) = self;
+        let sql = format!("SELECT min({at}) FROM {table}");
+        let oldest: Option<i64> = connection.prepare_cached(&sql)?.query_row([], |row| row.get(0))?;
+        Ok(oldest.unwrap_or(i64::MAX))
+    }
 }
 
 /// Octets of the file that hold something.
@@ -159,10 +174,11 @@ pub fn used(connection: &Connection) -> rusqlite::Result<u64> {
 /// Makes room before its time: deletes at most `limit` of the oldest rows of what there is most of. Reports go first, then spans, then events: what the network is to be, and who has
 /// said so, never does. Says how many rows went.
 pub fn shed(connection: &Connection, limit: u32) -> rusqlite::Result<usize> {
-    for tables in [&[HEALTH, TRAFFIC][..], &[SPANS], &[EVENTS]] {
-        let mut gone = 0;
-        for table in tables {
-            gone += table.delete(connection, i64::MAX, limit)?;
+    for (table, with) in [(HEALTH, Some(TRAFFIC)), (SPANS, Some(TRAFFIC_SPANS)), (EVENTS, None)] {
+        let mut gone = table.delete(connection, i64::MAX, limit)?;
+        // What policies have carried takes little room: it goes with what it was reported with.
+        if let Some(with) = with {
+            gone += with.delete(connection, table.oldest(connection)?, limit)?;
         }
         if gone > 0 {
             return Ok(gone);
@@ -174,7 +190,7 @@ pub fn shed(connection: &Connection, limit: u32) -> rusqlite::Result<usize> {
 /// What goes in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Aged {
-    /// How paths were at each report, once that is rolled up, and what went by them.
+    /// How paths were at each report, once that is rolled up, and what policies have carried.
     Reports,
     /// The same in spans, and paths that are gone.
     Spans,
@@ -191,10 +207,11 @@ impl Aged {
         let before = millis(before);
         let tables = match self {
             Aged::Reports => {
-                vec![(HEALTH, before.min(rolled_up_until(connection)?)), (TRAFFIC, before)]
+                let before = before.min(rolled_up_until(connection)?);
+                vec![(HEALTH, before), (TRAFFIC, before)]
             }
             // What is gone for as long as nothing is known of it any more.
-            Aged::Spans => vec![(SPANS, before), (GONE, before)],
+            Aged::Spans => vec![(SPANS, before), (TRAFFIC_SPANS, before), (GONE, before)],
             Aged::Log => vec![(AUDIT, before), (EVENTS, before), (TOKENS, before), (CERTIFICATES, before)],
         };
         let mut progress = Progress::default();

@@ -3,7 +3,7 @@
 use outwork_store::database::Migrations;
 
 /// Steps that have been released never change: a change is a new one at the end.
-pub(super) const MIGRATIONS: Migrations = Migrations { component: "sdwan", steps: &[FIRST, SECOND, THIRD] };
+pub(super) const MIGRATIONS: Migrations = Migrations { component: "sdwan", steps: &[FIRST, SECOND, TRAFFIC, SHARED] };
 
 /// A kind of documents: what all have, and what one has besides.
 macro_rules! documents {
@@ -172,4 +172,34 @@ CREATE TABLE late_spans (
 ) STRICT;
 ";
 
-const THIRD: &str = concat!("\n", documents!("settings"), "ALTER TABLE enrolments ADD COLUMN subnets TEXT;\n");
+const TRAFFIC: &str = "
+DROP TABLE traffic_stats;
+CREATE TABLE traffic_stats (
+    site_id TEXT NOT NULL,
+    policy_id TEXT NOT NULL,
+    timestamp INTEGER NOT NULL,
+    packets INTEGER NOT NULL,
+    octets INTEGER NOT NULL
+) STRICT;
+CREATE INDEX idx_traffic_stats_policy_time ON traffic_stats (policy_id, timestamp);
+CREATE INDEX idx_traffic_stats_time ON traffic_stats (timestamp);
+CREATE TABLE traffic_stats_aggregates (
+    policy_id TEXT NOT NULL,
+    timestamp INTEGER NOT NULL,
+    site_id TEXT NOT NULL,
+    packets INTEGER NOT NULL,
+    octets INTEGER NOT NULL,
+    PRIMARY KEY (policy_id, timestamp, site_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX idx_traffic_stats_aggregates_time ON traffic_stats_aggregates (timestamp);
+ALTER TABLE sdwan_path_health ADD COLUMN sent INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE sdwan_path_health ADD COLUMN received INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE sdwan_path_health_aggregates ADD COLUMN sent INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE sdwan_path_health_aggregates ADD COLUMN received INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE sites ADD COLUMN release TEXT NOT NULL DEFAULT '';
+ALTER TABLE reported ADD COLUMN begun INTEGER;
+ALTER TABLE audit_logs ADD COLUMN revision INTEGER;
+CREATE INDEX idx_audit_logs_revision ON audit_logs (revision) WHERE revision IS NOT NULL;
+";
+
+const SHARED: &str = concat!("\n", documents!("settings"), "ALTER TABLE enrolments ADD COLUMN subnets TEXT;\n");

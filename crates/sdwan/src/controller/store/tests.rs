@@ -8,7 +8,7 @@ use super::documents::{Edit, Expect, edit};
 use super::enrolments::{Certified, Standing, TokenRefusal, TooMany};
 use super::health::PathFilter;
 use super::*;
-use crate::channel::message::{EventReport, PATHS, PathReport, Report};
+use crate::channel::message::{EventReport, PATHS, PathReport, Report, TrafficReport};
 use crate::channel::token::Token;
 use crate::network::Kind;
 
@@ -59,7 +59,8 @@ fn report(sequence: u64, time: SystemTime, paths: Vec<PathReport>) -> Report {
         after: "down".to_owned(),
         why: "three hellos were missed".to_owned(),
     };
-    Report { sequence, at_ms, paths, events: vec![event] }
+    let traffic = vec![TrafficReport { policy: "calls".to_owned(), packets: 2, octets: 300 }];
+    Report { sequence, at_ms, paths, events: vec![event], traffic, more: false }
 }
 
 fn keep(connection: &mut Connection, site: &str, report: &Report, now: SystemTime) {
@@ -106,6 +107,8 @@ fn the_tables_have_the_indexes_that_their_questions_need() {
         ("SELECT * FROM policies ORDER BY priority", "idx_policies_priority"),
         ("SELECT * FROM audit_logs WHERE username = 'a' AND timestamp > 5", "idx_audit_logs_user_time"),
         ("SELECT * FROM audit_logs WHERE event_type = 'a' AND timestamp > 5", "idx_audit_logs_event_time"),
+        ("SELECT * FROM traffic_stats_aggregates WHERE policy_id = 'a' AND timestamp > 5", "PRIMARY KEY"),
+        ("SELECT * FROM audit_logs WHERE revision = 5", "idx_audit_logs_revision"),
         ("SELECT * FROM traffic_stats WHERE policy_id = 'a' AND timestamp > 5", "idx_traffic_stats_policy_time"),
     ] {
         assert!(plan(sql).contains(index), "{sql}: {}", plan(sql));
@@ -123,7 +126,7 @@ fn a_report_is_kept_once_however_often_it_comes() {
         keep(&mut connection, "north", &first, at(11));
     }
     assert_eq!((count(&connection, "sdwan_path_health"), count(&connection, "events")), (2, 1));
-    assert_eq!((count(&connection, "paths"), count(&connection, "traffic_stats")), (2, 2));
+    assert_eq!((count(&connection, "paths"), count(&connection, "traffic_stats")), (2, 1));
     let paths = health::paths(&connection, &PathFilter::default(), 0, 10).unwrap();
     let told: Vec<_> = paths.iter().map(|path| (path.report.uplink.as_str(), path.report.state.as_str())).collect();
     assert_eq!(told, [("fibre", "up"), ("lte", "down")]);
@@ -153,7 +156,7 @@ fn reports_are_rolled_up_in_slices_and_what_is_old_goes_once_that_is_done() {
     }
     let later = at(spans * 300 + 120);
     // Nothing goes that was not rolled up.
-    assert_eq!(Aged::Reports.prune(&connection, later, 5).unwrap().done, 5, "traffic alone");
+    assert_eq!(Aged::Reports.prune(&connection, later, 5).unwrap().done, 0);
     assert_eq!(count(&connection, "sdwan_path_health"), 50);
     let first = retention::roll_up(&mut connection, later, SPAN, 2).unwrap();
     assert_eq!((first.done, first.more), (2, true));
@@ -169,7 +172,7 @@ fn reports_are_rolled_up_in_slices_and_what_is_old_goes_once_that_is_done() {
     }
     assert!(slices >= 4, "{slices}");
     assert_eq!(health::history(&connection, 1, (at(0), later), 99).unwrap().len(), 20);
-    assert_eq!(Aged::Spans.prune(&connection, at(600), 100).unwrap().done, 2);
+    assert_eq!(Aged::Spans.prune(&connection, at(600), 100).unwrap().done, 2 + 2, "of paths, and of policies");
     assert_eq!(Aged::Log.prune(&connection, at(300), 100).unwrap().done, 10 + 1, "events, and that the site came");
 }
 
@@ -380,6 +383,16 @@ fn what_is_too_much_for_the_disk_goes_from_the_oldest_on_and_never_what_the_netw
         let ask = move |c: &Connection| c.query_row(oldest, [], |row| row.get::<_, Option<i64>>(0));
         let oldest = store.read(Query::Maintenance, ask).await.unwrap();
         assert!(oldest.is_none_or(|oldest| oldest > outwork_store::database::millis(at(0))));
+        // What policies have carried goes with what it came with, and no sooner.
+        let left = |c: &Connection| {
+            c.query_row(
+                "SELECT (SELECT count(*) FROM traffic_stats), count(DISTINCT timestamp) FROM sdwan_path_health",
+                [],
+                |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)),
+            )
+        };
+        let (traffic, reports) = store.read(Query::Maintenance, left).await.unwrap();
+        assert_eq!(traffic, reports);
         // However little there may be, the network and who has changed it stay.
         store.shed(0).await.unwrap();
         let left = |c: &Connection| Ok(["sites", "audit_logs", "sdwan_path_health", "events"].map(|of| count(c, of)));
@@ -444,6 +457,75 @@ fn a_path_by_a_hub_is_another_one_than_that_which_goes_straight() {
     let paths = health::paths(&connection, &PathFilter::default(), 0, 10).unwrap();
     let told: Vec<_> = paths.iter().map(|path| (path.report.via.as_str(), path.report.state.as_str())).collect();
     assert_eq!(told, [("", "down"), ("hub", "up")]);
+}
+
+#[test]
+fn what_comes_in_parts_is_one_report_and_no_path_of_it_is_gone() {
+    let (_dir, mut connection) = open();
+    site(&mut connection, "north");
+    let status = |connection: &Connection| {
+        let paths = health::paths(connection, &PathFilter::default(), 0, 10).unwrap();
+        paths.into_iter().map(|path| (path.report.uplink, path.report.state)).collect::<Vec<_>>()
+    };
+    let part = |sequence, time, uplink: &str, more| {
+        let one = report(sequence, at(time), vec![path(uplink, "up", 1.0)]);
+        Report { traffic: vec![], events: vec![], more, ..one }
+    };
+    let of = |uplink: &str, state: &str| (uplink.to_owned(), state.to_owned());
+    // By a clock that is ahead: each part is of when it came.
+    for (sequence, uplink, more) in [(1, "fibre", true), (2, "lte", true), (3, "dsl", false)] {
+        keep(&mut connection, "north", &part(sequence, 500, uplink, more), at(10 + sequence));
+    }
+    assert_eq!(status(&connection), ["fibre", "lte", "dsl"].map(|uplink| of(uplink, "up")));
+    // The next time one is not among them, and is gone when all of it is there.
+    keep(&mut connection, "north", &part(4, 500, "dsl", true), at(30));
+    assert_eq!(status(&connection)[1], of("lte", "up"));
+    keep(&mut connection, "north", &part(5, 500, "fibre", false), at(31));
+    assert_eq!(status(&connection), [of("fibre", "up"), of("lte", "gone"), of("dsl", "up")]);
+}
+
+#[test]
+fn a_tunnel_is_told_of_once_with_what_both_its_ends_take_it_for() {
+    let (_dir, mut connection) = open();
+    for name in ["north", "south"] {
+        site(&mut connection, name);
+    }
+    let back = PathReport {
+        uplink: "dsl".to_owned(),
+        site: "north".to_owned(),
+        remote_uplink: "fibre".to_owned(),
+        ..path("dsl", "up", 1.0)
+    };
+    keep(&mut connection, "south", &report(1, at(9), vec![back]), at(9));
+    let both = vec![path("fibre", "down", 1.0), path("lte", "up", 1.0)];
+    keep(&mut connection, "north", &report(1, at(10), both), at(10));
+    let ask = |site: Option<&str>, status: Option<&str>, after| {
+        let filter = PathFilter { site: site.map(str::to_owned), status: status.map(str::to_owned), id: None };
+        let found = health::tunnels(&connection, &filter, after, 9).unwrap();
+        found.into_iter().map(|one| (one.id, one.ends.0.1, one.near.0, one.far.map(|far| far.0))).collect::<Vec<_>>()
+    };
+    let text = str::to_owned;
+    let fibre = (2, text("fibre"), text("down"), Some(text("up")));
+    let lte = (3, text("lte"), text("up"), None);
+    assert_eq!(ask(None, None, 0), [fibre.clone(), lte.clone()]);
+    assert_eq!(ask(Some("south"), Some("down"), 0), [fibre]);
+    assert_eq!((ask(Some("south"), Some("up"), 2), ask(Some("east"), None, 0)), (vec![lte], vec![]));
+}
+
+#[test]
+fn the_release_that_a_site_runs_is_kept() {
+    let (_dir, mut connection) = open();
+    site(&mut connection, "north");
+    let release = |connection: &Connection| health::presence(connection, "north").unwrap().release;
+    assert_eq!(release(&connection), "");
+    let note = Note::Runs("1.2.3".to_owned());
+    health::keep(&mut connection, [("north", &note)].into_iter(), at(1)).unwrap();
+    assert_eq!(release(&connection), "1.2.3");
+    let others = |connection: &Connection, release| health::of_other_releases(connection, release).unwrap();
+    assert_eq!(others(&connection, "1.3.0"), 0, "it has never come");
+    let note = Note::Seen { connected: true, version: None };
+    health::keep(&mut connection, [("north", &note)].into_iter(), at(2)).unwrap();
+    assert_eq!((others(&connection, "1.3.0"), others(&connection, "1.2.3")), (1, 0));
 }
 
 #[test]
@@ -561,6 +643,26 @@ fn a_site_whose_clock_was_ahead_is_heard_again_once_it_is_right() {
         keep(&mut connection, "north", &right, at(10));
     }
     assert_eq!(count(&connection, "sdwan_path_health"), 2, "once, though it comes twice");
+}
+
+#[test]
+fn sites_that_are_away_or_behind_are_counted_and_the_first_of_them_named() {
+    let (_dir, mut connection) = open();
+    for (name, seconds) in [("north", 5), ("south", 3), ("east", 100), ("west", 1)] {
+        site(&mut connection, name);
+        let connected = name == "west";
+        let note = Note::Seen { connected, version: Some(1) };
+        health::keep(&mut connection, [(name, &note)].into_iter(), at(seconds)).unwrap();
+    }
+    site(&mut connection, "never");
+    let ask = |connection: &Connection| health::standing(connection, at(50), 1).unwrap();
+    let one = ask(&connection);
+    assert_eq!((one.away, one.first_away), (2, vec![("south".to_owned(), at(3))]));
+    assert_eq!(one.behind, 0);
+    let refused = Note::Refused("the file has faults".to_owned());
+    health::keep(&mut connection, [("west", &refused)].into_iter(), at(60)).unwrap();
+    let one = ask(&connection);
+    assert_eq!((one.behind, one.first_behind), (1, vec![("west".to_owned(), "the file has faults".to_owned())]));
 }
 
 #[test]

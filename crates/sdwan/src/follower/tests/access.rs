@@ -93,6 +93,31 @@ fn a_site_that_is_enrolled_anew_takes_the_place_of_the_one_before_at_once() {
     });
 }
 
+#[test]
+fn a_site_that_is_enrolled_with_another_controller_goes_there_at_once_and_hears_the_one_before_no_more() {
+    run(async {
+        let (lab, other) = (Lab::new().await, Lab::new().await);
+        let before = lab.join(1).await;
+        let addresses = [lab.controller.addresses()[0], other.controller.addresses()[0]];
+        let settings = FollowSettings { address: addresses.to_vec(), ..lab.settings(1).controller.unwrap() };
+        let take_up: TakeUp = Box::new(|| Box::pin(async { Ok(()) }));
+        let follower = Follower::new(settings, lab.at(1), uplink(1), take_up);
+        let task = tokio::spawn(Arc::clone(&follower).run());
+        let is_at = async |address| follower.told().connected == Some(address);
+        wait_for("the site to come", async || is_at(addresses[0]).await).await;
+        let (token, _) = other.controller.invite("north", DAY, "ann").await.unwrap();
+        let keep = Keep::new(&lab.at(1));
+        let next = enrol(&addresses[1..], &token, &lab.settings(1), uplink(1), &keep).await.unwrap();
+        wait_for("the site to go to the other", async || is_at(addresses[1]).await).await;
+        wait_for("the one before to see that", async || lab.controller.connected() == 0).await;
+        assert_eq!((follower.metrics().connected.get(), keep.identity().unwrap()), (1, Some(next.clone())));
+        // What the one before would have it be is not written over that.
+        assert!(!keep.replace_identity(&before, &before).unwrap());
+        assert!(keep.replace_identity(&next, &before).unwrap());
+        task.abort();
+    });
+}
+
 /// Gives a site a certificate of this time in the place of its own, as the controller would have.
 async fn certify(lab: &Lab, identity: &Identity, issued: SystemTime, life: Duration) -> Identity {
     let authority = Authority::open(&lab.dir.path().join("controller"), issued).unwrap();
@@ -115,6 +140,7 @@ fn a_certificate_is_made_anew_when_two_thirds_of_its_time_are_over_and_the_next_
         let now = SystemTime::now();
         assert!(!first.is_old(now) && first.is_old(now + DAY));
         let old = certify(&lab, &first, now - DAY * 3 / 4, DAY).await;
+        assert!(old.late() > Some(now) && old.late() < old.expires());
         let site = lab.follow(1);
         let keep = Keep::new(&lab.at(1));
         let kept = || keep.identity().unwrap().unwrap();

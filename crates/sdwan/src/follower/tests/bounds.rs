@@ -42,7 +42,7 @@ impl Raw {
 
     /// Says hello as who holds nothing, and takes up what it is told.
     async fn greet(&mut self) {
-        self.say(FromSite::Hello { version: 0, uplinks: uplink(1) }).await;
+        self.say(FromSite::Hello { version: 0, uplinks: uplink(1), release: String::new() }).await;
         assert!(matches!(self.hear().await, Some(FromController::Welcome { .. })));
         let Some(FromController::Push(signed)) = self.hear().await else { panic!("nothing is told") };
         let delta: Delta = serde_json::from_str(&signed.delta).unwrap();
@@ -68,7 +68,7 @@ fn who_has_no_certificate_can_but_show_a_token_and_is_not_listened_to_for_long()
         let lab = Lab::new().await;
         let token = lab.invite(1).await;
         let mut stream = Raw::stranger(&lab, &token).await;
-        stream.say(FromSite::Hello { version: 7, uplinks: vec![] }).await;
+        stream.say(FromSite::Hello { version: 7, uplinks: vec![], release: String::new() }).await;
         assert_eq!(stream.hear().await, None);
         wait_for("it to be counted", async || lab.refused(Turned::Words) == 1).await;
         // Neither does a length that nobody may have, nor what is no TLS at all.
@@ -80,6 +80,26 @@ fn who_has_no_certificate_can_but_show_a_token_and_is_not_listened_to_for_long()
         plain.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
         wait_for("this to be counted", async || lab.refused(Turned::Handshake) == 1).await;
         assert_eq!(lab.controller.connected(), 0);
+    });
+}
+
+#[test]
+fn who_speaks_another_protocol_is_refused_and_who_does_not_say_which_is_not() {
+    run(async {
+        let lab = Lab::new().await;
+        let identity = lab.join(1).await;
+        let config = |protocols: &[&[u8]]| {
+            let mut config = identity.client().unwrap();
+            config.alpn_protocols = protocols.iter().map(|one| one.to_vec()).collect();
+            config
+        };
+        let stream = TcpStream::connect(lab.controller.addresses()[0]).await.unwrap();
+        let both: [&[u8]; 2] = [b"outwork-sdwan/9", tls::PROTOCOL];
+        let later = TlsConnector::from(Arc::new(config(&both[..1])));
+        assert!(later.connect(tls::name().unwrap(), stream).await.is_err());
+        for understood in [&both[..0], &both] {
+            Raw::connect(&lab, config(understood)).await.greet().await;
+        }
     });
 }
 
@@ -120,7 +140,7 @@ fn a_site_says_hello_first_and_once_and_answers_only_what_it_was_told() {
         };
         first(report(1, 0), false).await;
         first(FromSite::Taken { version: 1 }, false).await;
-        first(FromSite::Hello { version: 0, uplinks: vec![] }, true).await;
+        first(FromSite::Hello { version: 0, uplinks: vec![], release: String::new() }, true).await;
         first(FromSite::Taken { version: 99 }, true).await;
         first(FromSite::Refused { version: 99, held: 0, why: "x".repeat(9999) }, true).await;
         let FromSite::Report(long) = report(1, 1) else { panic!() };
@@ -178,7 +198,7 @@ fn a_site_that_changes_itself_without_end_is_not_told_of_to_all_the_others() {
         for port in 1..=40 {
             let mut site = Raw::site(&lab, &identity).await;
             let uplink = json!({ "name": "fibre", "public_key": KEYS[0], "endpoint": format!("192.0.2.9:{port}") });
-            site.say(FromSite::Hello { version: 0, uplinks: vec![uplink] }).await;
+            site.say(FromSite::Hello { version: 0, uplinks: vec![uplink], release: String::new() }).await;
             assert!(matches!(site.hear().await, Some(FromController::Welcome { .. })));
         }
         let changes = revision().await - before;
@@ -223,7 +243,7 @@ fn who_does_not_read_what_it_is_told_keeps_nobody_else_waiting() {
         });
         lab.edit(many.collect()).await;
         let mut slow = Raw::site(&lab, &identity).await;
-        slow.say(FromSite::Hello { version: 0, uplinks: uplink(1) }).await;
+        slow.say(FromSite::Hello { version: 0, uplinks: uplink(1), release: String::new() }).await;
         wait_for("the slow one to be there", async || lab.controller.connected() == 1).await;
         let other = lab.follow(2);
         wait_for("the other to be told", async || other.follower.told().version > 0).await;

@@ -20,7 +20,7 @@ use super::keep::Keep;
 use super::session::{Weighed, weigh};
 use super::*;
 use crate::channel::frame;
-use crate::channel::message::{FromController, FromSite};
+use crate::channel::message::{FromController, FromSite, PARTS, PATHS};
 use crate::channel::tls;
 use crate::channel::token::Token;
 use crate::config::Sdwan;
@@ -34,6 +34,7 @@ use crate::engine::quality::Figures;
 use crate::network::Kind;
 use crate::network::delta::{Change, Delta, Held};
 use crate::network::signed::Signer;
+use crate::plane::account::PolicyTold;
 
 const LONG: Duration = Duration::from_secs(30);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -365,6 +366,77 @@ fn reports_that_wait_take_no_more_memory_than_they_may_and_the_last_one_always_w
     assert_eq!((last.waiting(), last.first().unwrap().at_ms), (1, 1000));
     last.kept(u64::MAX);
     assert_eq!((last.waiting(), last.octets()), (0, 0));
+}
+
+#[test]
+fn more_paths_than_a_report_takes_are_told_of_in_parts_that_go_together() {
+    let metrics = Arc::<FollowerMetrics>::default();
+    let reporter = Reporter::counted(3, usize::MAX, Arc::clone(&metrics));
+    let of = |count: usize, seconds: u64| {
+        let mut many = paths(1, seconds);
+        let path = many.paths.remove(0);
+        many.paths = (0..count).map(|number| PathTold { own: format!("u{number}"), ..path.clone() }).collect();
+        reporter.add(&many, UNIX_EPOCH + Duration::from_secs(seconds));
+    };
+    let told = || {
+        let (mut parts, mut last) = (vec![], 0);
+        while let Some(part) = reporter.first() {
+            assert!(part.sequence > last && part.excess().is_none());
+            last = part.sequence;
+            parts.push((part.at_ms, part.paths.len(), part.events.len(), part.more));
+            reporter.kept(part.sequence);
+        }
+        parts
+    };
+    of(PATHS + 5, 1);
+    assert_eq!(told(), [(1000, PATHS, 1, true), (1000, 5, 0, false)]);
+    // Where too many wait, none is left without its other parts.
+    of(PATHS + 5, 2);
+    of(PATHS + 5, 3);
+    assert_eq!(told(), [(3000, PATHS, 0, true), (3000, 5, 0, false)]);
+    // What there is no room for at all is counted.
+    of(PATHS * PARTS + 7, 4);
+    assert_eq!((told().len(), metrics.paths_unreported.get()), (PARTS, 7));
+    assert_eq!(metrics.reports_dropped.get(), 1);
+}
+
+#[test]
+fn a_report_says_what_has_gone_under_each_policy_since_the_one_before() {
+    let reporter = Reporter::new(2, usize::MAX);
+    let of = |policies: &[(&str, u64)]| {
+        let told =
+            |(name, octets): &(&str, u64)| PolicyTold { name: (*name).to_owned(), packets: *octets, octets: *octets };
+        let policies = policies.iter().map(told).collect();
+        reporter.add(&Paths { policies, ..paths(0, 0) }, UNIX_EPOCH);
+        let report = reporter.first().unwrap();
+        reporter.kept(report.sequence);
+        report.traffic.into_iter().map(|sent| (sent.policy, sent.octets)).collect::<Vec<_>>()
+    };
+    let sent = |name: &str, octets| (name.to_owned(), octets);
+    assert_eq!(of(&[("calls", 10), ("mail", 0), ("", 3)]), [sent("calls", 10), sent("", 3)]);
+    assert_eq!(of(&[("calls", 25), ("mail", 4), ("", 3)]), [sent("calls", 15), sent("mail", 4)]);
+    // One that has begun anew counts from nothing.
+    assert_eq!(of(&[("calls", 5)]), [sent("calls", 5)]);
+}
+
+#[test]
+fn the_controller_knows_which_release_a_site_runs_and_takes_a_report_in_many_parts() {
+    run(async {
+        let lab = Lab::new().await;
+        lab.join(1).await;
+        let site = lab.follow(1);
+        let mut many = paths(0, 1);
+        let path = many.paths.remove(0);
+        many.paths = (0..PATHS + 5).map(|number| PathTold { own: format!("u{number}"), ..path.clone() }).collect();
+        site.follower.reporter.add(&many, SystemTime::now());
+        wait_for("all parts to be kept", async || site.follower.waiting() == 0).await;
+        let store = lab.controller.store();
+        let up = health::PathFilter { status: Some("up".to_owned()), ..health::PathFilter::default() };
+        let kept = store.read(Query::History, move |c| health::paths(c, &up, 0, 9999)).await.unwrap();
+        assert_eq!(kept.len(), PATHS + 5);
+        let presence = store.read(Query::History, |c| health::presence(c, "north")).await.unwrap();
+        assert_eq!(presence.release, env!("CARGO_PKG_VERSION"));
+    });
 }
 
 fn delta(from: Option<u64>, to: u64, class: &str) -> Delta {
