@@ -167,11 +167,6 @@ impl Following {
         Arc::clone(&self.follower)
     }
 
-    /// What follows.
-    pub(super) fn follower(&self) -> Arc<Follower> {
-        Arc::clone(&self.follower)
-    }
-
     /// Follows no longer. Everything else goes on as it was told last.
     pub(super) fn stop(&self) {
         self.tasks.iter().for_each(JoinHandle::abort);

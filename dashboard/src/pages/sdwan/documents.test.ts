@@ -111,7 +111,9 @@ describe("what is wrong", () => {
     expect(faultAt(taken, "sites", "north", "name")).toBe("There is one that is called north already");
     expect(isStale(taken)).toBe(false);
     expect(isStale(new Problem(409, "In conflict", "bob has changed it", "version"))).toBe(true);
-    expect(isStale(new Problem(412, "It is not as taken for granted", "bob has changed it", "version"))).toBe(true);
+    expect(isStale(new Problem(412, "It is not as taken for granted", "bob has changed it", "version"))).toBe(
+      true,
+    );
   });
 });
 

@@ -73,7 +73,8 @@ mod tests {
 
     use serde_json::json;
 
-    use super::super::documents::{Edit, EditError, Expect, audited, edit, get};
+    use super::super::changes::audited;
+    use super::super::documents::{Edit, EditError, Expect, edit, get};
     use super::super::enrolments::{self, TokenRefusal, brought, brought_by, known_as};
     use super::super::tests::open;
     use super::*;

@@ -99,15 +99,15 @@ fn a_site_that_is_enrolled_with_another_controller_goes_there_at_once_and_hears_
         let (lab, other) = (Lab::new().await, Lab::new().await);
         let before = lab.join(1).await;
         let addresses = [lab.controller.addresses()[0], other.controller.addresses()[0]];
-        let settings = FollowSettings { address: addresses.to_vec(), ..lab.settings(1).controller.unwrap() };
+        let settings = FollowSettings { address: addresses.map(Place::from).to_vec(), ..lab.settings(1).controller.unwrap() };
         let take_up: TakeUp = Box::new(|| Box::pin(async { Ok(()) }));
         let follower = Follower::new(settings, lab.at(1), uplink(1), take_up);
         let task = tokio::spawn(Arc::clone(&follower).run());
         let is_at = async |address| follower.told().connected == Some(address);
         wait_for("the site to come", async || is_at(addresses[0]).await).await;
-        let (token, _) = other.controller.invite("north", DAY, "ann").await.unwrap();
+        let (token, _) = other.controller.invite("north", None, DAY, "ann").await.unwrap();
         let keep = Keep::new(&lab.at(1));
-        let next = enrol(&addresses[1..], &token, &lab.settings(1), uplink(1), &keep).await.unwrap();
+        let next = enrol(&other.places(), &token, &lab.settings(1), uplink(1), &keep).await.unwrap();
         wait_for("the site to go to the other", async || is_at(addresses[1]).await).await;
         wait_for("the one before to see that", async || lab.controller.connected() == 0).await;
         assert_eq!((follower.metrics().connected.get(), keep.identity().unwrap()), (1, Some(next.clone())));
