@@ -196,7 +196,7 @@ fn a_pool_that_had_no_address_left_has_one_alert_until_it_is_over() {
     for (first, second) in [(1000, 995), (995, 995), (980, 995), (980, 995)].into_iter().chain([(980, 995); 20]) {
         server.dhcp().pools = vec![pool("first", first), pool("second", second)];
         let findings = server.look();
-        alerts.observe(server.reading.at, std::time::SystemTime::now(), server.settings.hold, findings);
+        alerts.observe(server.reading.at, SystemTime::now(), server.settings.hold, findings);
         let active = alerts.active();
         let about = |pool: &str| active.iter().filter(|alert| alert.what.contains(pool)).count();
         assert_eq!((about("first"), about("second")), (1, 1), "{active:?}");

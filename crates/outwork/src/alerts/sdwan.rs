@@ -92,7 +92,7 @@ fn behind(follows: &FollowsReading) -> Option<Finding> {
 }
 
 fn certificate(follows: &FollowsReading, now: SystemTime) -> Option<Finding> {
-    let (late, expires) = follows.certificate.filter(|(late, _)| *late <= now)?;
+    let (_, expires) = follows.certificate.filter(|(late, _)| *late <= now)?;
     let until = Timestamp::from(expires);
     let (severity, what) = match expires <= now {
         true => (
