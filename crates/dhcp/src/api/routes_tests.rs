@@ -54,6 +54,8 @@ impl Lab {
                 let limits = Limits {
                     connections: 64,
                     header_timeout: Duration::from_secs(10),
+                    keep_alive: Duration::from_secs(75),
+                    request_timeout: Duration::from_secs(60),
                     body_bytes: 64 * 1024,
                     drain: Duration::from_secs(5),
                 };

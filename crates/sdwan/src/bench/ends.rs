@@ -43,7 +43,7 @@ impl End {
         let be = |(key, uplink): (&PrivateKey, u16)| {
             peers.be(NOW, UplinkIndex(uplink), &key.clone().into(), Limits::default())
         };
-        let is_ready = keys.iter().zip(0..).map(be).all(|is_known| is_known);
+        let is_ready = keys.iter().zip(0..).all(be);
         if is_ready { Ok(End { peers, table, tunnels: vec![] }) } else { Err(BenchError::NoSession) }
     }
 

@@ -225,11 +225,10 @@ impl Quality {
     pub fn hello(&mut self, now: Time, hello: &Hello) -> bool {
         self.received = self.received.wrapping_add(1);
         match self.sequence {
-            Some((count, last)) if count == hello.count => {
-                if hello.sequence.wrapping_sub(last) as i32 <= 0 {
-                    return false;
-                }
+            Some((count, last)) if count == hello.count && hello.sequence.wrapping_sub(last) as i32 <= 0 => {
+                return false;
             }
+            Some((count, _)) if count == hello.count => {}
             Some(_) if self.before == Some(hello.count) => return false,
             // They have begun anew: what they count begins anew as well.
             Some((count, _)) => {
