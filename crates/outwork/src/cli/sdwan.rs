@@ -139,7 +139,7 @@ pub(crate) enum SharedCommand {
     /// Keys are those of [sdwan]: all of health, default_class, and qos.class. A site that says one of them in its own file goes by that.
     #[command(after_help = "\
 Examples:
-  outwork sdwan settings edit health.misses=5 health.interval=5s
+  outwork sdwan settings edit health.misses=5 health.interval=5s --check
   outwork sdwan settings edit default_class=transactional qos.class.voice.share=0.25
   outwork sdwan settings edit --clear health.interval --clear qos.class.voice")]
     Edit {
@@ -148,6 +148,9 @@ Examples:
         /// Takes a key out, with all below it; may be given many times.
         #[arg(long, value_name = "KEY")]
         clear: Vec<String>,
+        /// Says what would change or what is wrong with it, and changes nothing.
+        #[arg(long)]
+        check: bool,
     },
 }
 
@@ -221,6 +224,10 @@ Examples:
         check: bool,
     },
     /// Removes one; sites are told at once. With a site go its uplinks, and it is believed no longer
+    #[command(after_help = "\
+Examples:
+  outwork sdwan policies remove calls --check
+  outwork sdwan sites remove north")]
     Remove {
         /// Its name; that of an uplink behind its site's, such as north/fibre.
         name: String,

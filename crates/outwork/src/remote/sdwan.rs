@@ -353,7 +353,7 @@ fn shared(global: &Global, client: &Client, command: &SharedCommand) -> anyhow::
             write_pairs(&mut anstream::stdout(), &pairs)?;
             Ok(())
         }
-        SharedCommand::Edit { says, clear } => {
+        SharedCommand::Edit { says, clear, check } => {
             let before = there.as_ref().map_or_else(|| json!({}), |there| there["body"].clone());
             let mut body = whole(says)?.map_or_else(|| before.clone(), Json::Object);
             clear.iter().for_each(|key| take_out(&mut body, key));
@@ -364,13 +364,20 @@ fn shared(global: &Global, client: &Client, command: &SharedCommand) -> anyhow::
                 body != before,
                 "nothing would change; name what is to: `outwork sdwan settings edit --help`"
             );
+            let tried = tried(*check);
             let answer = match there {
-                None => client.change(Method::POST, "/controller/settings", Some(&json!({ "body": body })))?,
+                None => {
+                    let path = format!("/controller/settings{tried}");
+                    client.change(Method::POST, &path, Some(&json!({ "body": body })))?
+                }
                 Some(there) => {
                     let change = json!({ "body": body, "version": there["version"] });
-                    client.change(Method::PUT, SHARED, Some(&change))?
+                    client.change(Method::PUT, &format!("{SHARED}{tried}"), Some(&change))?
                 }
             };
+            if *check {
+                return differences(global, &answer);
+            }
             done(global, &answer, &format!("changed the settings of all sites: version {}", cell(&answer["version"])))
         }
     }

@@ -187,8 +187,14 @@ fn databases_are_looked_after_with_and_without_a_server() {
 fn settings_of_all_sites_are_shown_and_changed_by_commands() {
     let place = controller();
     assert!(place.must(&["sdwan", "settings", "show"]).contains("each site goes by its own file"));
+    let tried = place.must(&["sdwan", "settings", "edit", "health.misses=5", "--check"]);
+    assert!(tried.contains("would be added"), "{tried}");
+    assert!(place.must(&["sdwan", "settings", "show"]).contains("each site goes by its own file"), "it was only tried");
     place.must(&["sdwan", "settings", "edit", "health.misses=5", "default_class=voice"]);
-    place.must(&["sdwan", "settings", "edit", "qos.class.bulk.share=0.2", "--clear", "default_class"]);
+    let change = ["sdwan", "settings", "edit", "qos.class.bulk.share=0.2", "--clear", "default_class"];
+    let tried = place.must(&[&change[..], &["--check"]].concat());
+    assert!(tried.contains("would be changed") && tried.contains("- default_class = voice"), "{tried}");
+    place.must(&change);
     let shown: Json = serde_json::from_str(&place.must(&["sdwan", "settings", "show", "--json"])).expect("JSON");
     let expected = json!({ "health": { "misses": 5 }, "qos": { "class": { "bulk": { "share": 0.2 } } } });
     assert_eq!((&shown["version"], &shown["body"]), (&json!(2), &expected));

@@ -408,7 +408,9 @@ export function RemoveDialog(props: Dialog & { document: NetworkDocument; childr
       onSubmit={() => void action.run()}
       onClose={props.onClose}
     >
-      <p>{props.children ?? "Sites are told at once. This cannot be undone."}</p>
+      <p>
+        {props.children ?? "Sites are told at once. “outwork sdwan undo” at the controller takes it back."}
+      </p>
       <Show when={stale()}>
         <Notice tone="warn">
           <strong>
