@@ -177,9 +177,13 @@ impl Rooms {
     /// Cuts a backend off, and waits until that is known.
     fn lose_the_second_backend(&self) {
         self.backends[1].ip("link set eth0 down");
+        let known = || {
+            let told = [&["backends", "list", "tcp"][..], &["listeners"]].map(|words| self.site.admin(words));
+            format!("{}\n{}\n{}", told.join("\n"), self.xdp("b2"), self.site.log())
+        };
         wait_for(
             "the backend to be found out",
-            || self.site.log(),
+            known,
             || self.site.log().contains("a backend is not healthy").then_some(()),
         );
         wait_for(
