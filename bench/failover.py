@@ -136,6 +136,15 @@ class = "voice"
                 return done.stdout
         self.fail(f"does not tell {what}")
 
+    def wait_for_api(self):
+        """Until the first site has said who may ask it, and answers."""
+        began = time.monotonic()
+        while "outwork_" not in (self.folder / "log").read_text() or subprocess.run(within(A.namespace, "curl", "-s", "-o", "/dev/null", ADMIN)).returncode:
+            self.must_run()
+            if time.monotonic() > began + PATIENCE:
+                self.fail("does not answer")
+            time.sleep(0.05)
+
     def ask(self, end, what):
         """What a site tells of this."""
         return json.loads(self.get(end, f"api/v1/sdwan/{what}"))["items"]

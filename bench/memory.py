@@ -1,13 +1,13 @@
 """What memory a server takes that has very many sites, or very many paths that are up: engines, tunnels, tables and everything else of the process."""
 
 import base64
-import math
 import os
 import pathlib
 import re
 import time
 
 import tunnels
+from crowd import Crowd
 from failover import Sites
 from lab import table
 from servers import verdict
@@ -54,12 +54,11 @@ def of_sites(arguments, others):
         return resident(way), paths
 
 
-def of_paths(arguments, uplinks):
-    """Octets of a site all of whose uplinks reach all of the other's, each by a path that is up."""
-    with tunnels.sites(), Sites(arguments, range(uplinks), cables=1) as way:
-        way.wait_until_all_are_up()
+def of_paths(arguments, wanted):
+    """Octets of a site that at least so many paths lead to, all of them up, and how many do."""
+    with tunnels.sites(), Crowd(arguments, wanted) as way:
         time.sleep(SETTLE)
-        return resident(way)
+        return resident(way), way.paths
 
 
 def measure(runs):
@@ -67,10 +66,10 @@ def measure(runs):
     arguments = runs.arguments
     if not arguments.configured_sites:
         return
-    sites, uplinks = arguments.configured_sites, math.isqrt(arguments.configured_sites - 1) + 1
+    sites = arguments.configured_sites
     (without, before), (with_them, paths) = of_sites(arguments, 0), of_sites(arguments, sites)
-    one, all_of = of_paths(arguments, 1), of_paths(arguments, uplinks)
-    added = max(1, uplinks**2 - 1)
+    (one, least), (all_of, most) = of_paths(arguments, 1), of_paths(arguments, sites)
+    added = max(1, most - least)
     runs.record(MEMORY, NAME, sites=sites, paths=paths - before, without=without, all=with_them, site=(with_them - without) / sites, up=added, path=(all_of - one) / added)
 
 
@@ -99,5 +98,5 @@ def targets(runs, octets):
 
 NOTES = """
 - Memory of a server is what its process has for itself (`smaps_rollup`: private, clean and dirty), as a difference: with many sites that are configured, each with a path, and none of which answers, so that engines, tunnels, tables and what
-  is shown of them are in it, and sessions are not; and with many paths that are up, between uplinks that all reach each other, so that sessions are. The target takes both together.
+  is shown of them are in it, and sessions are not; and with many paths that are up, 16 to each of the sites that they lead to, so that sessions are. The target takes both together.
 """.strip()

@@ -8,11 +8,11 @@ import subprocess
 import sys
 import time
 
-from hostile import SOURCE
+from hostile import SOURCES
 from lab import ROOT, TICKS, output
 from packets import within
 from servers import Awake, on_core, quantile
-from tunnels import CLIENT, CORES, PORT, RECEIVER, SERVER, A, B, uplink_address
+from tunnels import CLIENT, CORES, PORT, RECEIVER, SERVER, A, B, ip, uplink_address
 
 DATAGRAMS, HOSTILE = ROOT / "bench/datagrams.py", ROOT / "bench/hostile.py"
 # Whoever receives small packets counts those for this port, and drops them where they come in.
@@ -143,7 +143,10 @@ def echoes(way, seconds):
 @contextlib.contextmanager
 def flooded(way, rate):
     """Hostile datagrams to the end that receives, from beside the other; what is given is told, when this is over, how many were sent and what that took."""
-    command = within(A.namespace, sys.executable, HOSTILE, "u0", uplink_address(B, 0), PORT, way.public[B], rate)
+    # Who answers a flood sends that, and it ends where the flood began.
+    ip(B.namespace, "route", "replace", SOURCES, "via", uplink_address(A, 0))
+    ip(A.namespace, "route", "replace", "blackhole", SOURCES)
+    command = within(A.namespace, sys.executable, HOSTILE, "u0", uplink_address(A, 0), uplink_address(B, 0), PORT, way.public[B], rate)
     process = subprocess.Popen(on_core(CORES, command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     told = {}
     try:
@@ -164,7 +167,7 @@ def flooded(way, rate):
 @contextlib.contextmanager
 def dropped():
     """What floods is dropped where it comes in, before anybody reads it."""
-    output(*within(B.namespace, "nft", f"table netdev hostile {{ chain in {{ type filter hook ingress device u0 priority 0; udp sport {SOURCE} drop; }}; }}"))
+    output(*within(B.namespace, "nft", f"table netdev hostile {{ chain in {{ type filter hook ingress device u0 priority 0; ip saddr {SOURCES} drop; }}; }}"))
     try:
         yield
     finally:
@@ -192,6 +195,7 @@ def hostile(way, seconds, rate):
         "kept": 100 * under / beside,
         "kept_of_all": 100 * under / without,
         "sent": told["sent"] / told["seconds"],
+        "alone": sent,
         "share": 100 * cpu / took,
         "micros": 1e6 * cpu / took / sent,
     }
