@@ -11,7 +11,6 @@ pub mod health;
 pub mod matching;
 pub mod network;
 pub mod partial;
-pub mod place;
 pub mod policy;
 pub mod qos;
 
@@ -22,7 +21,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use outwork_config::{Affinity, At, ByteSize, Fault, Secret, choice, hours, mins, secs, section, text_setting};
+use outwork_config::{
+    Affinity, At, ByteSize, Fault, HostPort, Secret, choice, hours, mins, secs, section, text_setting,
+};
 use outwork_front::filter::Network;
 use outwork_host::name::InterfaceName;
 use outwork_net::netlink::Prefix;
@@ -32,7 +33,6 @@ use outwork_wireguard::{PresharedKey, PublicKey};
 use crate::plane::worker::SOCKETS;
 use crate::routing::masked;
 pub use health::HealthSettings;
-use place::Place;
 use policy::{ApplicationSettings, ClassSettings, PolicySettings};
 use qos::QosSettings;
 
@@ -82,7 +82,7 @@ section! {
     #[required_keys]
     pub struct FollowSettings {
         /// Where it listens: addresses or names with ports, the first that answers counts. A name is looked up each time that the controller is dialled.
-        pub address: Vec<Place> [restart],
+        pub address: Vec<HostPort> [restart],
         /// Between reports of how paths are, and of what has gone by them.
         pub report: Duration [restart, range secs(1)..=hours(1)] = secs(10),
         /// Reports that are kept while the controller is not to be reached; beyond it, the oldest go.
@@ -127,7 +127,7 @@ section! {
         /// The first public key that it ever had, where that is another: hubs know it by that. Of use where paths go by hubs.
         pub first_public_key: Option<KeyText>,
         /// Where it can be dialled: an address or a name, and a port; unset, it dials.
-        pub endpoint: Option<Place>,
+        pub endpoint: Option<HostPort>,
         /// What it is worth to avoid it, in milliseconds of delay.
         pub cost: u16 = 0,
         /// Bits a second; 0 where nobody has said.
@@ -213,7 +213,7 @@ section! {
         /// A file that has the private key.
         pub private_key_file: Option<PathBuf> [restart],
         /// Where other sites can dial it: an address or a name, and a port, that lead to it from outside. Unset, it dials.
-        pub endpoint: Option<Place> [restart],
+        pub endpoint: Option<HostPort> [restart],
         /// Who carries the tunnels of peers that are joined to it. By one that may be the kernel's no site is joined: the kernel knows no paths and policies.
         pub carrier: CarrierKind [restart] = CarrierKind::Process,
         /// What it is worth to avoid it, in milliseconds of delay. Of a site that follows a controller, what that says counts, for this and all that follows.
@@ -239,7 +239,7 @@ section! {
         /// A key that both were given beforehand, in base64, as `wg genpsk` writes it.
         pub preshared_key: Option<Secret>,
         /// Where it is: an address or a name, and a port; unset, it has to come to us.
-        pub endpoint: Option<Place>,
+        pub endpoint: Option<HostPort>,
         /// The networks behind it: packets for them go to it, and it may send from no others. Of networks within each other the narrowest counts.
         pub allowed_ips: Vec<Network>,
         /// It hears of us at least so often, which keeps the way through a NAT open.
