@@ -396,8 +396,13 @@ fn left_to_kernel(uplink: &Uplink, at: &mut At<'_>) {
     }
 }
 
+/// Whether there is no uplink: not one, that is, that could not be read.
+fn has_no_uplink(sdwan: &Sdwan, at: &At<'_>) -> bool {
+    sdwan.uplink.is_empty() && !at.left_out().any(|key| key.starts_with("uplink"))
+}
+
 fn sdwan(sdwan: &Sdwan, at: &mut At<'_>) {
-    if sdwan.uplink.is_empty() && sdwan.controller.is_some() {
+    if has_no_uplink(sdwan, at) && sdwan.controller.is_some() {
         let fault = Fault::new("there is no uplink that the controller could say anything of");
         at.fault("controller", fault.expected("a [[sdwan.uplink]] at least"));
     }
@@ -431,13 +436,14 @@ fn sdwan(sdwan: &Sdwan, at: &mut At<'_>) {
 }
 
 fn sites(sdwan: &Sdwan, at: &mut At<'_>) {
-    if sdwan.uplink.is_empty() && !sdwan.site.is_empty() {
+    if has_no_uplink(sdwan, at) && !sdwan.site.is_empty() {
         let fault =
             Fault::new("there is no uplink that they could be reached by").expected("a [[sdwan.uplink]] at least");
         at.fault("site", fault);
     }
     let can_join = |uplink: &Uplink| uplink.carrier == CarrierKind::Process;
-    if !sdwan.uplink.is_empty() && !sdwan.site.is_empty() && !sdwan.uplink.iter().any(can_join) {
+    let knows_all = !at.left_out().any(|key| key.starts_with("uplink"));
+    if knows_all && !sdwan.uplink.is_empty() && !sdwan.site.is_empty() && !sdwan.uplink.iter().any(can_join) {
         let fault = Fault::new("all uplinks may be the kernel's, and no site is joined by those");
         at.fault("site", fault.expected("an uplink with carrier = \"process\" at least"));
     }
@@ -502,15 +508,16 @@ pub(crate) fn is_within(network: &Network, other: &Network) -> bool {
 }
 
 fn peers(sdwan: &Sdwan, at: &mut At<'_>) {
-    if sdwan.uplink.is_empty() && !sdwan.peer.is_empty() {
+    if has_no_uplink(sdwan, at) && !sdwan.peer.is_empty() {
         let fault = Fault::new("there is no uplink that they could come by").expected("a [[sdwan.uplink]] at least");
         at.fault("peer", fault);
     }
     let mut keys = BTreeMap::new();
     let mut networks: BTreeMap<String, usize> = BTreeMap::new();
+    let knows_all = !at.left_out().any(|key| key.starts_with("uplink"));
     for (index, peer) in sdwan.peer.iter().enumerate() {
         let uplink = sdwan.uplink_of(peer);
-        if let (Some(name), None) = (&peer.uplink, uplink) {
+        if let (Some(name), None, true) = (&peer.uplink, uplink, knows_all) {
             let known: Vec<_> = sdwan.uplink.iter().map(|uplink| uplink.name.as_str()).collect();
             let fault = Fault::new(format!("no uplink is called {name:?}")).expected(match known.is_empty() {
                 true => "the name of an uplink".to_owned(),
