@@ -36,7 +36,6 @@ use crate::engine::policy::PolicyError;
 use crate::kernel::{Carried, Kernel, KernelError};
 use crate::keys::rotation::State;
 use crate::keys::{self, Be, KeyTold, Keys, KeysError};
-use crate::names::{self, Names};
 use crate::plan::Numbers;
 use crate::plane::gauge;
 use crate::plane::join::Offload;
@@ -45,6 +44,7 @@ use crate::plane::tunnel::UplinkIndex;
 use crate::plane::view::View;
 use crate::plane::worker::Worker;
 use crate::qos::{Qos, QosError, Undone};
+use crate::resolve::{self, Names};
 use crate::routing::RoutingError;
 use crate::uplinks::Uplinks;
 use change::InForce;
@@ -504,7 +504,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Does what is due with the keys, the names and the routes of a service, for as long as it is awaited.
 pub async fn tend(service: Arc<Service>) {
-    tokio::join!(keys::tend(Arc::clone(&service)), names::tend(Arc::clone(&service)), tend_routes(service));
+    tokio::join!(keys::tend(Arc::clone(&service)), resolve::tend(Arc::clone(&service)), tend_routes(service));
 }
 
 /// Sees to what this machine answers by from the addresses of its uplinks.

@@ -16,11 +16,12 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{CARRY, Place, ask, millis};
+use super::{CARRY, Place, ask};
 use crate::control::told::PathTold;
 use crate::controller::api::health::{HealthQuery, HealthView, health_of};
 use crate::controller::api::page;
 use crate::follower::Told;
+use crate::millis::millis;
 use crate::network::Kind;
 
 /// Where the routes are of what the network is to be.
@@ -184,7 +185,7 @@ async fn elsewhere(
     }
     Err(match &place.follower {
         Some(follower) => {
-            let at: Vec<_> = follower.addresses().iter().map(crate::config::place::Place::host).collect();
+            let at: Vec<_> = follower.addresses().iter().map(outwork_config::HostPort::host).collect();
             let at = at.join(", ");
             Problem::not_found(format!("the network is changed at its controller ({at}), under {THERE}{below} there"))
         }
