@@ -49,8 +49,6 @@ use crate::routing::RoutingError;
 use crate::uplinks::Uplinks;
 use change::InForce;
 
-/// Sessions of all tunnels, and handshakes under way.
-const SESSIONS: u32 = 1 << 16;
 /// As many workers as processors, but no more than these.
 const WORKERS: usize = 8;
 /// How long is waited for an answer of control.
@@ -189,7 +187,8 @@ impl Service {
         let shares = queues.iter().map(Queue::share).collect::<Result<_, _>>().map_err(ServiceError::Thread)?;
         let (notices, heard) = sync_channel(NOTICES);
         let (orders, ordered) = sync_channel(16);
-        let sessions = Arc::new(Table::new(SESSIONS));
+        // Tunnels bring room for theirs.
+        let sessions = Arc::new(Table::new(0));
         let control = Arc::new(Waker::new()?);
         let wakers = (0..count).map(|_| Waker::new()).collect::<Result<_, _>>()?;
         let view = View::empty();
