@@ -163,6 +163,8 @@ pub struct Counters {
     pub not_of_a_site: AtomicU64,
     /// Packets in datagrams that were authentic, and are none.
     pub unreadable: AtomicU64,
+    /// Hellos of another version than ours: from a site of another release, to which no path comes up.
+    pub other_version: AtomicU64,
     /// Packets that the device had no room for.
     pub undelivered: AtomicU64,
     /// What control was not told, being too busy.
