@@ -1,11 +1,12 @@
 //! What the configuration says, and what is wrong with it.
 //!
 //! - [`health`]: how paths are watched, and when traffic leaves one.
-//! - [`families`]: uplinks that no path can be made of.
+//! - [`families`]: uplinks that no path can be made of; [`answers`], what may go another way than it came.
 //! - [`policy`]: classes, applications and policies; [`matching`], what they tell flows by.
 //! - [`qos`]: how uplinks are shaped.
 //! - [`network`]: the same as a controller says it of all sites; [`partial`], settings of which it says a part.
 
+pub mod answers;
 pub mod families;
 pub mod health;
 pub mod matching;
@@ -204,9 +205,11 @@ section! {
     pub struct Uplink {
         /// What it is called in metrics, in the API and in the log.
         pub name: String [restart],
-        /// The interface that datagrams leave by, and come by; unset, the kernel chooses. One that is not there is waited for.
+        /// The interface that datagrams leave by, and come by; unset, the kernel chooses by its routes, whatever the address: of two uplinks without one, both leave by the best default route,
+        /// unless rules by source address lead elsewhere. One that is not there is waited for.
         pub interface: Option<InterfaceName> [restart],
-        /// The port, and the address where it is to be one. The unspecified address is every one of its family; `[::]:51820` is IPv6 alone.
+        /// The port, and the address where it is to be one. The unspecified address is every one of its family; `[::]:51820` is IPv6 alone. An address says what datagrams come from, and not
+        /// which way they go: that says `interface`.
         pub listen: Vec<SocketAddr> [restart] = vec![SocketAddr::from(([0, 0, 0, 0], 51820))],
         /// The private key in base64, as `wg genkey` writes it. Unset, and without `private_key_file`, one is made at the first start and kept in `store.data_dir`.
         pub private_key: Option<Secret> [restart],
