@@ -45,7 +45,7 @@ use crate::plane::view::View;
 use crate::plane::worker::Worker;
 use crate::qos::{Qos, QosError, Undone};
 use crate::resolve::{self, Names};
-use crate::routing::RoutingError;
+use crate::routing::{Hidden, RoutingError};
 use crate::uplinks::Uplinks;
 use change::InForce;
 
@@ -148,6 +148,8 @@ pub struct Service {
     threads: Mutex<Vec<JoinHandle<()>>>,
     numbers: Mutex<Numbers>,
     names: Names,
+    /// What this machine keeps to itself of what is behind others.
+    hidden: ArcSwap<Vec<Hidden>>,
     /// What was taken up last.
     in_force: Mutex<InForce>,
     /// Other descriptors of the queues, for who comes after.
@@ -224,6 +226,7 @@ impl Service {
             threads: Mutex::default(),
             numbers: Mutex::default(),
             names: Names::default(),
+            hidden: ArcSwap::default(),
             in_force: Mutex::new(InForce::nothing()?),
             queues: Mutex::new(shares),
         };
