@@ -286,6 +286,7 @@ fn lost(counters: &Counters) -> [(&'static str, &AtomicU64); 18] {
         ("noise", &counters.noise),
         ("not-of-a-site", &counters.not_of_a_site),
         ("unreadable", &counters.unreadable),
+        ("other-version", &counters.other_version),
         ("undelivered", &counters.undelivered),
         ("unheard", &counters.unheard),
         ("unsent", &counters.unsent),

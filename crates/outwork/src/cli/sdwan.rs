@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use outwork_sdwan::config::place::Place;
+use outwork_config::HostPort;
 
 use super::duration;
 
@@ -55,7 +55,7 @@ Examples:
         shown: String,
         /// Where the controller is, for this once; without it, where sdwan.controller.address says.
         #[arg(long, value_name = "HOST:PORT")]
-        controller: Vec<Place>,
+        controller: Vec<HostPort>,
     },
     /// Makes another key for an uplink of this site, which takes over from the one that it has: at the site
     ///

@@ -203,8 +203,9 @@ fn all(client: &Client, path: &str) -> anyhow::Result<Json> {
 
 fn status(global: &Global, client: &Client) -> anyhow::Result<()> {
     let sites = all(client, "/controller/presence")?;
+    let here = client.get("/sdwan/status")?;
     if global.json {
-        return print_json(&json!({ "items": sites }));
+        return print_json(&json!({ "items": sites, "hidden": here["hidden"] }));
     }
     let columns = ["SITE", "STATUS", "LAST HEARD OF", "RELEASE", ">VERSION", "CURRENT"];
     rows(&mut anstream::stdout(), &columns, &sites, "no sites", |site| {
@@ -217,6 +218,14 @@ fn status(global: &Global, client: &Client) -> anyhow::Result<()> {
         columns.push(current);
         columns
     })?;
+    hidden(&here)
+}
+
+/// Says which networks behind others the machine that was asked keeps from its tunnels.
+pub(super) fn hidden(here: &Json) -> anyhow::Result<()> {
+    for one in items(&here["hidden"]) {
+        writeln!(anstream::stderr(), "{}", printable(&cell(&one["why"])))?;
+    }
     Ok(())
 }
 

@@ -31,7 +31,11 @@ struct Standing(Child);
 impl Standing {
     /// Builds one and waits until it says what can be tried.
     fn build(words: &[&str]) -> Standing {
-        let mut child = lab(words).stdout(Stdio::piped()).spawn().unwrap();
+        Standing::of(lab(words))
+    }
+
+    fn of(mut command: Command) -> Standing {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let said = BufReader::new(child.stdout.take().unwrap());
         let standing = Standing(child);
         let mut lines = said.lines().map_while(Result::ok);
@@ -150,11 +154,27 @@ fn a_lab_is_built_broken_and_mended_and_ends_without_a_trace() {
     assert!(shown.contains("site1") && shown.contains(", taken"), "{shown}");
 
     send(2, standing.0.id());
-    let status = wait_for("the lab to end", String::new, || standing.0.try_wait().unwrap());
-    assert!(status.success(), "{status}");
+    let ended = wait_for("the lab to end", String::new, || standing.0.try_wait().unwrap());
+    assert!(ended.success(), "{ended}");
     assert!(left().is_empty() && !Path::new("/run/outwork-lab").exists(), "{:?}", left());
 
-    let mut standing = Standing::build(&["--sites", "3", "--uplinks", "1"]);
+    // Who is killed takes nothing down: servers and namespaces stay, and the next one removes them.
+    let mut killed = Standing::build(&["--sites", "2", "--uplinks", "1"]);
+    assert!(status()["held"] == true);
+    send(9, killed.0.id());
+    wait_for("the owner to end", String::new, || killed.0.try_wait().unwrap());
+    assert!(left().len() == 3 && status()["held"] == false, "{:?}", left());
+    let shown = must(&["status"]);
+    let said = String::from_utf8_lossy(&shown.stderr);
+    assert!(said.contains("was left of a lab") && said.contains("`outwork lab sdwan stop` removes it"), "{shown:?}");
+
+    let told = tempfile::NamedTempFile::new().unwrap();
+    let mut command = lab(&["--sites", "3", "--uplinks", "1"]);
+    command.stderr(told.reopen().unwrap());
+    let mut standing = Standing::of(command);
+    let told = std::fs::read_to_string(told.path()).unwrap();
+    assert!(told.contains("removed what was left of a lab"), "{told}");
+    assert!(left().len() == 4 && status()["held"] == true, "{:?}", left());
     must(&["stop"]);
     wait_for("the lab to end by itself", String::new, || standing.0.try_wait().unwrap());
     assert!(left().is_empty() && !Path::new("/run/outwork-lab").exists(), "{:?}", left());

@@ -16,12 +16,14 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{CARRY, Place, ask, millis};
+use super::{CARRY, Place, ask};
 use crate::control::told::PathTold;
 use crate::controller::api::health::{HealthQuery, HealthView, health_of};
 use crate::controller::api::page;
 use crate::follower::Told;
+use crate::millis::millis;
 use crate::network::Kind;
+use crate::routing::Hidden;
 
 /// Where the routes are of what the network is to be.
 const THERE: &str = "/api/v1/controller";
@@ -82,6 +84,35 @@ pub(super) struct StatusView {
     controller: Option<&'static str>,
     /// The controller that this site follows; none where its file alone counts.
     follows: Option<FollowedView>,
+    /// Networks behind others that packets do not come to by tunnels, or not all of them, as this machine has routes of its own to them.
+    hidden: Vec<HiddenView>,
+}
+
+/// A network behind others that this machine keeps to itself.
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+pub(super) struct HiddenView {
+    /// The network.
+    network: String,
+    /// Where the route leads that comes first.
+    own: String,
+    /// Whether nothing goes to the network by tunnels; else a part of it does.
+    whole: bool,
+    /// Whether that route leads nowhere: what does not go by tunnels is dropped.
+    dropped: bool,
+    /// The same in words.
+    why: String,
+}
+
+impl HiddenView {
+    fn of(hidden: &Hidden) -> HiddenView {
+        HiddenView {
+            network: hidden.network.to_string(),
+            own: hidden.own.to_string(),
+            whole: hidden.is_whole,
+            dropped: hidden.is_dropped,
+            why: hidden.to_string(),
+        }
+    }
 }
 
 fn followed(addresses: Vec<String>, told: Told, reports_waiting: usize) -> FollowedView {
@@ -101,7 +132,7 @@ fn followed(addresses: Vec<String>, told: Told, reports_waiting: usize) -> Follo
     }
 }
 
-/// Whether this site follows a controller, since when and how it stands with it, and whether this process is one.
+/// Whether this site follows a controller, since when and how it stands with it, whether this process is one, and what this machine keeps from its tunnels.
 #[utoipa::path(get, path = "/status", tag = "sdwan",
     responses((status = 200, body = StatusView), (status = 401, body = Problem)))]
 async fn status(_: Viewer, State(place): State<Place>) -> Json<StatusView> {
@@ -110,7 +141,9 @@ async fn status(_: Viewer, State(place): State<Place>) -> Json<StatusView> {
         followed(addresses, follower.told(), follower.waiting())
     });
     let controller = place.controller.is_some().then_some(THERE);
-    Json(StatusView { site: place.service.is_some(), controller, follows })
+    let hidden = place.service.as_ref().map(|service| service.hidden()).unwrap_or_default();
+    let hidden = hidden.iter().map(HiddenView::of).collect();
+    Json(StatusView { site: place.service.is_some(), controller, follows, hidden })
 }
 
 fn view(now: SystemTime, path: PathTold) -> HealthView {
@@ -184,7 +217,7 @@ async fn elsewhere(
     }
     Err(match &place.follower {
         Some(follower) => {
-            let at: Vec<_> = follower.addresses().iter().map(crate::config::place::Place::host).collect();
+            let at: Vec<_> = follower.addresses().iter().map(outwork_config::HostPort::host).collect();
             let at = at.join(", ");
             Problem::not_found(format!("the network is changed at its controller ({at}), under {THERE}{below} there"))
         }

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::*;
@@ -82,7 +84,10 @@ fn who_changes_the_network_where_its_controller_is_gets_to_the_place_of_that() {
     }
     assert_eq!(lab.ask(usize::MAX, "POST", "sites", "{}").0, 401, "strangers learn nothing");
     let (status, told) = lab.ask(VIEWER, "GET", "status", "");
-    assert_eq!((status, told), (200, json!({ "site": false, "controller": "/api/v1/controller", "follows": null })));
+    assert_eq!(
+        (status, told),
+        (200, json!({ "site": false, "controller": "/api/v1/controller", "follows": null, "hidden": [] }))
+    );
 }
 
 #[test]

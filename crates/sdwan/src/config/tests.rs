@@ -50,6 +50,41 @@ fn a_network_is_behind_one_site_and_the_narrower_one_of_two_counts() {
     assert!(two("0.0.0.0/0", "10.3.0.0/16").is_ok());
 }
 
+/// The keys that faults of a configuration are told of, each with what is told.
+fn faults(text: &str) -> Vec<(String, String)> {
+    let sources = Sources { file: Some(("outwork.toml".into(), text.to_owned())), ..Sources::default() };
+    let faults = load::<Sdwan>(sources).unwrap_err();
+    faults.iter().map(|fault| (fault.key().to_owned(), fault.render(false))).collect()
+}
+
+#[test]
+fn an_endpoint_without_a_port_is_told_how_it_is_written_with_one() {
+    for (text, with) in [
+        ("[2001:db8::1]", "[2001:db8::1]:PORT"),
+        ("2001:db8::1", "[2001:db8::1]:PORT"),
+        ("192.0.2.1", "192.0.2.1:PORT"),
+        ("vpn.example.org", "vpn.example.org:PORT"),
+    ] {
+        let told = faults(&format!("[[uplink]]\nname = 'wan'\n{}endpoint = '{text}'\n", site("far", 1, "10.3.0.0/16")));
+        let [(key, told)] = &told[..] else { panic!("{told:#?}") };
+        assert_eq!(key, "site[0].uplink[0].endpoint");
+        assert!(told.contains("it has no port") && told.contains(&format!("add a port: \"{with}\"")), "{told}");
+    }
+}
+
+#[test]
+fn an_uplink_with_a_fault_is_not_said_to_be_missing_as_well() {
+    let site = |key: &str| format!("[[site]]\nname = 'far'\n[[site.uplink]]\nname = 'wan'\npublic_key = '{key}'\n");
+    let peer = "[[peer]]\npublic_key = 'xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg='\nuplink = 'wan'\n";
+    let keys = |text: String| faults(&text).into_iter().map(|(key, _)| key).collect::<Vec<_>>();
+    assert_eq!(keys(format!("[[uplink]]\nname = 'wan'\n{}", site("short"))), ["site[0].uplink[0].public_key"]);
+    let own = format!("[[uplink]]\nname = 7\n{}{peer}", site(&PublicKey([1; 32]).to_string()));
+    assert_eq!(keys(own), ["uplink[0].name"]);
+    // None is none, whatever else there is.
+    assert_eq!(keys("[[uplink]]\nname = 'wan'\n[[site]]\nname = 'far'\n".to_owned()), ["site[0].uplink"]);
+    assert_eq!(keys(site(&PublicKey([1; 32]).to_string())), ["site"]);
+}
+
 /// What is below a schema by a key such as `policy[].class` or `qos.class.NAME`.
 fn below<'a>(schema: &'a Json, key: &str) -> &'a Json {
     key.split('.').fold(schema, |table, part| match part.strip_suffix("[]") {

@@ -100,7 +100,7 @@ fn a_site_that_is_enrolled_with_another_controller_goes_there_at_once_and_hears_
         let before = lab.join(1).await;
         let addresses = [lab.controller.addresses()[0], other.controller.addresses()[0]];
         let settings =
-            FollowSettings { address: addresses.map(Place::from).to_vec(), ..lab.settings(1).controller.unwrap() };
+            FollowSettings { address: addresses.map(HostPort::from).to_vec(), ..lab.settings(1).controller.unwrap() };
         let take_up: TakeUp = Box::new(|| Box::pin(async { Ok(()) }));
         let follower = Follower::new(settings, lab.at(1), uplink(1), take_up);
         let task = tokio::spawn(Arc::clone(&follower).run());
