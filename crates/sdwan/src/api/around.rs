@@ -189,7 +189,7 @@ async fn elsewhere(
             Problem::not_found(format!("the network is changed at its controller ({at}), under {THERE}{below} there"))
         }
         None => Problem::not_found(
-            "this process is no controller and follows none: sites, classes, applications and policies are in its configuration file",
+            "this process is no controller and follows none: sites, classes, applications, policies and settings are in its configuration file",
         ),
     })
 }

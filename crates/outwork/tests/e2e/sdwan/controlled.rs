@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{JoinHandle, sleep, spawn};
 use std::time::Duration;
 
+use serde_json::Value as Json;
+
 use super::super::site::Site;
 use super::super::wait_for;
 use super::transfer;
@@ -95,6 +97,15 @@ impl Network {
                 },
             );
         }
+    }
+
+    /// The items that the controller's API answers with to its admin.
+    fn asked(&self, path: &str) -> Vec<Json> {
+        let token = format!("Authorization: Bearer {}", self.controller.token());
+        let url = format!("http://127.0.0.1:8067/api/v1/controller/{path}");
+        let answer = self.controller.server.command("curl").args(["-sS", "-H", &token, &url]).output().unwrap();
+        let answer: Json = serde_json::from_slice(&answer.stdout).unwrap_or_else(|_| panic!("{answer:?}"));
+        answer["items"].as_array().unwrap_or_else(|| panic!("{path}: {answer}")).clone()
     }
 
     /// Octets go between the two sites.
@@ -213,9 +224,22 @@ fn the_controller_knows_how_paths_are_at_both_ends_and_who_is_there() {
         || {
             let status = network.controller.json(&["sdwan", "status"]);
             let current = status["items"].as_array().unwrap().iter().filter(|site| site["current"] == true).count();
-            (current == 2).then_some(())
+            (current == 2 && network.asked("paths?state=up").len() == 2).then_some(())
         },
     );
+    // The path of the one cable, each way.
+    let text = |row: &Json, key: &str| row[key].as_str().unwrap().to_owned();
+    let ends = |path: &Json| ["site", "uplink", "remote_site", "remote_uplink"].map(|key| text(path, key));
+    let mut paths: Vec<_> = network.asked("paths?state=up").iter().map(ends).collect();
+    paths.sort();
+    let [north, south] = NAMES;
+    assert_eq!(paths, [[north, "wan", south, "wan"], [south, "wan", north, "wan"]]);
+    assert_eq!(network.asked("paths?state=down"), Vec::<Json>::new());
+    // How it came to be up was reported along with that.
+    let came = |event: &Json| event["kind"] == "path" && event["of"] == "south wan-wan" && event["to"] == "up";
+    let events = network.asked("events?site=north");
+    assert!(events.iter().any(came), "{events:#?}");
+    assert!(events.iter().all(|event| event["site"] == "north"), "{events:#?}");
     let changes = network.controller.json(&["sdwan", "changes"]);
     let who: Vec<_> = changes["items"].as_array().unwrap().iter().map(|change| change["who"].clone()).collect();
     assert!(NAMES.iter().all(|name| who.contains(&format!("site {name}").into())), "{changes:#}");

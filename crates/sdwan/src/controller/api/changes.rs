@@ -119,7 +119,7 @@ fn why(error: UndoError) -> Problem {
     match error {
         UndoError::Unknown => Problem::not_found("there is no such change, or the log keeps it no longer"),
         UndoError::NotOfDocuments(what) => {
-            changed(format!("{what} is no change of a site, an uplink, a class, an application or a policy"))
+            changed(format!("{what} is no change of a site, an uplink, a class, an application, a policy or the settings of all sites"))
         }
         UndoError::Changed(error) => match *error {
             EditError::Stale(there) | EditError::Exists(there) => {
