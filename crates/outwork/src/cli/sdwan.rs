@@ -171,6 +171,18 @@ Examples:
         #[arg(long)]
         check: bool,
     },
+    /// Has all sites told what the network is, though some were told a later version: at a controller that came out of a backup
+    ///
+    /// Until then it tells them nothing, and they go on as they were told: what the backup does not have may be made anew before. `outwork status` says whether that is so.
+    #[command(after_help = "\
+Examples:
+  outwork sdwan accept
+  outwork sdwan accept --beyond 412")]
+    Accept {
+        /// Goes beyond this version, which a site holds and cannot show that it was told.
+        #[arg(long, value_name = "VERSION")]
+        beyond: Option<u64>,
+    },
     /// Lists, adds, changes and removes sites, at the controller
     #[command(subcommand)]
     Sites(DocumentCommand),

@@ -85,6 +85,11 @@ fn asked(global: &Global, client: &Client, command: &SdwanCommand) -> anyhow::Re
                 client.change(Method::POST, &format!("/controller/changes{which}/undo{}", tried(*check)), None)?;
             differences(global, &answer)
         }
+        SdwanCommand::Accept { beyond } => {
+            let which = query(&[("beyond", beyond.map(|version| version.to_string()))]);
+            let answer = client.change(Method::POST, &format!("/controller/changes/accept{which}"), None)?;
+            done(global, &answer, &format!("all sites are told version {}", cell(&answer["version"])))
+        }
         SdwanCommand::Sites(command) => document(global, client, "sites", command),
         SdwanCommand::Uplinks(command) => document(global, client, "uplinks", command),
         SdwanCommand::Classes(command) => document(global, client, "classes", command),

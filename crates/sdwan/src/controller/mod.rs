@@ -24,6 +24,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use outwork_store::database::DatabaseError;
@@ -62,6 +63,9 @@ const TIDY: u32 = 60;
 /// How long a site may be away until it counts as that, and how many such are named.
 const AWAY: Duration = Duration::from_secs(300);
 const NAMED: u32 = 5;
+/// What is said where sites are told nothing.
+const HELD_BACK: &str = "sites were told a later version of the network than this controller has: it came out of an older backup, and tells them nothing until somebody has looked at \
+     what the network is (`outwork sdwan changes`) and says so (`outwork sdwan accept`)";
 /// How long is waited after an error of the listener, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -178,6 +182,8 @@ pub struct Controller {
     /// Grows whenever documents have changed.
     changed: watch::Sender<u64>,
     seats: Seats,
+    /// Whether sites are told nothing, as this controller came out of a backup that is older than what they were told: for who looks at it. What counts is in the database.
+    held_back: AtomicBool,
     /// Which sites are not as they should be, by the last look.
     standing: Mutex<Standing>,
     pushes: Pushes,
@@ -206,6 +212,10 @@ impl Controller {
         let network = authority.network();
         let store = Store::open(&settings.database(dir))?;
         store.write(Query::Maintenance, |connection| store::health::none_seen(connection)).await?;
+        let held_back = store.read(Query::Documents, store::documents::is_held_back).await?;
+        if held_back {
+            tracing::warn!("{HELD_BACK}");
+        }
         let mut listeners = vec![];
         for address in &settings.listen {
             let failed = |source| ControllerError::Listen { address: *address, source };
@@ -222,6 +232,7 @@ impl Controller {
             seats: Seats::new(SITES, settings.size.preset().report, Arc::clone(&metrics)),
             metrics,
             changed: watch::Sender::new(0),
+            held_back: held_back.into(),
             standing: Mutex::default(),
             pushes: Pushes::default(),
             tasks: Mutex::default(),
@@ -332,6 +343,42 @@ impl Controller {
     /// Which sites are not as they should be, as of a minute ago.
     pub fn standing(&self) -> Standing {
         self.standing.lock().clone()
+    }
+
+    /// Whether sites are told nothing, as this controller came out of a backup that is older than what they were told.
+    pub fn is_held_back(&self) -> bool {
+        self.held_back.load(Ordering::SeqCst)
+    }
+
+    /// A site was told a later version than there is: nobody is told anything until [`accept`](Self::accept).
+    async fn hold_back(&self, site: &str, version: u64) -> Result<(), DatabaseError> {
+        let name = site.to_owned();
+        let hold = move |connection: &mut rusqlite::Connection| {
+            store::documents::hold_back(connection, &name, version, SystemTime::now())
+        };
+        if self.store.write(Query::Change, hold).await? {
+            self.held_back.store(true, Ordering::SeqCst);
+            tracing::error!(site, version, "{HELD_BACK}");
+        }
+        Ok(())
+    }
+
+    /// Has sites told what the network is though they were told another before, which was held back, or though one of them holds a version up to `beyond` without a proof that it
+    /// was told that. Gives the version from then on; none where nothing is held back, or `beyond` is less than the version that there is, or far more.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn accept(&self, beyond: Option<u64>, who: &str) -> Result<Option<u64>, DatabaseError> {
+        let who = who.to_owned();
+        let accept = move |connection: &mut rusqlite::Connection| {
+            store::documents::accept(connection, beyond, &who, SystemTime::now())
+        };
+        let version = self.store.write(Query::Change, accept).await?;
+        if version.is_some() {
+            self.held_back.store(false, Ordering::SeqCst);
+            self.tell();
+        }
+        Ok(version)
     }
 
     /// Sites that are connected.
