@@ -350,7 +350,7 @@ impl Controller {
         self.held_back.load(Ordering::SeqCst)
     }
 
-    /// A site was told a later version than there is: nobody is told anything until [`accept`](Self::accept).
+    /// A site was told a later version than there is: nobody is told anything until [`bring_into_force`](Self::bring_into_force).
     async fn hold_back(&self, site: &str, version: u64) -> Result<(), DatabaseError> {
         let name = site.to_owned();
         let hold = move |connection: &mut rusqlite::Connection| {
@@ -368,7 +368,7 @@ impl Controller {
     ///
     /// # Errors
     /// When the database refuses.
-    pub async fn accept(&self, beyond: Option<u64>, who: &str) -> Result<Option<u64>, DatabaseError> {
+    pub async fn bring_into_force(&self, beyond: Option<u64>, who: &str) -> Result<Option<u64>, DatabaseError> {
         let who = who.to_owned();
         let accept = move |connection: &mut rusqlite::Connection| {
             store::documents::accept(connection, beyond, &who, SystemTime::now())

@@ -217,6 +217,6 @@ async fn accept(
         }
         None => Problem::conflict(None, "nothing is held back: sites are told what the network is"),
     };
-    let version = controller.accept(beyond, &caller.name).await?.ok_or_else(none)?;
+    let version = controller.bring_into_force(beyond, &caller.name).await?.ok_or_else(none)?;
     Ok(Json(Accepted { version }))
 }

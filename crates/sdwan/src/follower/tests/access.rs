@@ -222,7 +222,7 @@ fn a_controller_out_of_an_older_backup_tells_nobody_anything_until_somebody_says
         assert!(both(&["calls"]).await);
         // A start of the controller changes nothing of that.
         assert!(store.read(Query::Documents, documents::is_held_back).await.unwrap());
-        lab.controller.accept(None, "ann").await.unwrap().unwrap();
+        lab.controller.bring_into_force(None, "ann").await.unwrap().unwrap();
         wait_for("what it has to come to both", async || both(&["mail"]).await).await;
         assert!(!lab.controller.is_held_back());
     });

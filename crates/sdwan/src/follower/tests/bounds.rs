@@ -244,7 +244,7 @@ fn who_but_says_that_it_was_told_more_has_nobody_told_anything() {
         let proof = String::new();
         site.say(FromSite::Hello { version: 500, uplinks: uplink(1), release: String::new(), proof }).await;
         site.hear().await;
-        assert_eq!(lab.controller.accept(Some(500), "ann").await.unwrap(), Some(501));
+        assert_eq!(lab.controller.bring_into_force(Some(500), "ann").await.unwrap(), Some(501));
         let Some(FromController::Push { signed, .. }) = site.hear().await else { panic!("nothing is told") };
         let delta: Delta = serde_json::from_str(&signed.delta).unwrap();
         assert_eq!((delta.from, delta.to), (None, 501));
