@@ -31,7 +31,7 @@ use outwork_store::database::DatabaseError;
 use outwork_telemetry::{labels, metrics};
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
@@ -244,8 +244,8 @@ impl Controller {
             let (own, acceptor, rooms) = (Arc::clone(&controller), acceptor.clone(), Arc::clone(&rooms));
             controller.tasks.lock().push(tokio::spawn(own.accept(listener, acceptor, rooms)));
         }
-        let own = Arc::clone(&controller);
-        controller.tasks.lock().push(tokio::spawn(own.keep_house()));
+        let ((say, rounds), own) = (mpsc::channel(1), Arc::clone(&controller));
+        controller.tasks.lock().extend([tokio::spawn(go_round(say)), tokio::spawn(own.keep_house(rounds))]);
         Ok(controller)
     }
 
@@ -269,20 +269,18 @@ impl Controller {
         }
     }
 
-    /// Rolls up and deletes, by and by.
-    async fn keep_house(self: Arc<Self>) {
-        let mut rounds = tokio::time::interval(ROUND);
-        rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        for round in 0_u32.. {
-            rounds.tick().await;
-            if let Err(error) = self.round(round).await {
+    /// Rolls up and deletes, by and by: a round each time that it hears what time it is.
+    async fn keep_house(self: Arc<Self>, mut rounds: mpsc::Receiver<SystemTime>) {
+        let mut round = 0_u32;
+        while let Some(now) = rounds.recv().await {
+            if let Err(error) = self.round(round, now).await {
                 tracing::warn!(%error, "the controller's database was not looked after");
             }
+            round = round.wrapping_add(1);
         }
     }
 
-    async fn round(&self, round: u32) -> Result<(), DatabaseError> {
-        let now = SystemTime::now();
+    async fn round(&self, round: u32, now: SystemTime) -> Result<(), DatabaseError> {
         let before = |kept: Duration| now.checked_sub(kept).unwrap_or(SystemTime::UNIX_EPOCH);
         let (reports, spans) = self.settings.kept();
         let ends = [
@@ -503,6 +501,16 @@ impl Controller {
     }
 }
 
+/// Says what time it is, once a round.
+async fn go_round(say: mpsc::Sender<SystemTime>) {
+    let mut rounds = tokio::time::interval(ROUND);
+    rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while let Ok(room) = say.reserve().await {
+        rounds.tick().await;
+        room.send(SystemTime::now());
+    }
+}
+
 /// What has changed as a change was taken back: why that was not done, or why it makes no sense any more.
 pub type Undone = Result<Result<Vec<Differs>, EditError>, UndoError>;
 
@@ -523,3 +531,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// The stream of a site.
 type Stream = tokio_rustls::server::TlsStream<TcpStream>;
+
+#[cfg(test)]
+#[path = "house_tests.rs"]
+mod tests;

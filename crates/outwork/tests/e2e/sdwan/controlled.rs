@@ -250,6 +250,59 @@ fn the_controller_knows_how_paths_are_at_both_ends_and_who_is_there() {
 }
 
 #[test]
+fn a_site_holds_the_controller_itself_and_follows_it_as_the_other_does() {
+    let [there, _] = control(0);
+    let from = |address: &str| settings(0).replace(&format!("'{there}:{PORT}'"), &format!("'{address}:{PORT}'"));
+    let holder = Site::new(&format!("{}[controller]\nlisten = ['0.0.0.0:{PORT}']\n", from("127.0.0.1")));
+    let [there, _] = control(1);
+    let other = Site::new(&settings(1).replace(&format!("'{there}:{PORT}'"), &format!("'{}:{PORT}'", outer(0))));
+    holder.lab.veth((&holder.server, "wan"), (&other.server, "wan"));
+    let mut sites = [holder, other];
+    for (number, site) in sites.iter_mut().enumerate() {
+        site.server.ip(&format!("addr add {}/24 dev wan", outer(number)));
+        site.start();
+    }
+    for (site, name) in sites.iter().zip(NAMES) {
+        let token = sites[0].admin(&["sdwan", "token", name]);
+        site.admin(&["sdwan", "enrol", token.trim()]);
+    }
+    let told = |sites: &[Site; 2]| format!("{}\n{}", sites[0].log(), sites[1].log());
+    let joined = |sites: &[Site; 2]| {
+        for site in sites {
+            let up = || {
+                let paths = site.json(&["paths"])["paths"].clone();
+                paths.as_array().unwrap().iter().any(|path| path["state"] == "up").then_some(())
+            };
+            wait_for("a path to the other site", || told(sites), up);
+        }
+        transfer(&sites[0].server, &sites[1].server, &inner(1));
+    };
+    joined(&sites);
+    let current = |sites: &[Site; 2]| {
+        let all = || {
+            let status = sites[0].json(&["sdwan", "status"]);
+            let current = status["items"].as_array().unwrap().iter().filter(|site| site["current"] == true).count();
+            (current == 2).then_some(())
+        };
+        wait_for("both sites to hold what the network is", || told(sites), all);
+    };
+    sites[0].admin(&["sdwan", "policies", "add", "calls", "class=voice", "ports=5060"]);
+    current(&sites);
+    // What is the site's is beside what is the controller's.
+    let of_site = sites[1].json(&["sdwan", "status"]);
+    assert_eq!((&of_site["follows"]["site"], &of_site["follows"]["connected"]), (&"south".into(), &true.into()));
+    let changed = sites[1].outwork(&["sdwan", "changes", "--token", &sites[1].token()]);
+    let why = String::from_utf8_lossy(&changed.stderr).into_owned();
+    assert!(why.contains(&format!("at {}:{PORT}", outer(0))), "{why}");
+    // Both come back together.
+    sites[0].terminate();
+    sites[0].start();
+    joined(&sites);
+    sites[0].admin(&["sdwan", "policies", "edit", "calls", "ports=5062"]);
+    current(&sites);
+}
+
+#[test]
 fn a_token_works_once_and_a_site_that_is_removed_is_heard_of_no_more() {
     let network = Network::joined();
     let token = network.controller.admin(&["sdwan", "token", "north"]);
