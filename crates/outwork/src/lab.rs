@@ -12,7 +12,7 @@ use std::process::Child;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use outwork_sdwan::lab::{Lab, Site};
+use outwork_sdwan::lab::{Lab, PORT, Site};
 use serde_json::{Value as Json, json};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -306,12 +306,17 @@ fn introduce(global: &Global, lab: &Lab) -> anyhow::Result<()> {
     let mut out = anstream::stdout();
     let uplinks = one.uplinks.len();
     writeln!(out, "{} sites with {uplinks} uplinks each. Configurations and logs are in {FOLDER}.\n", lab.sites.len())?;
-    let ping = format!("ip netns exec {} ping {}", namespace(&one.name), other.address);
+    // What Debian has without anything else: a shell that opens connections.
+    let talk = format!(
+        "ip netns exec {} bash -c 'while sleep 0.2; do (: </dev/tcp/{}/{PORT}) && date +%T.%3N; done'",
+        namespace(&one.name),
+        other.address
+    );
     let lab = |words: &str| format!("outwork lab sdwan {words}");
     for (command, why) in [
-        (ping, "from one to the other"),
+        (talk, "a connection from one to the other, again and again, and when it was there"),
         (lab("status"), "how paths are, and which of them is taken"),
-        (lab("pull site1 wan1"), "pull a cable, and see what becomes of the ping"),
+        (lab("pull site1 wan1"), "pull a cable, and see what becomes of them"),
         (lab("plug site1 wan1"), "plug it in again"),
         (lab("drop site1 wan1 100"), "lose everything, though the cable is in"),
         (lab("drop site1 wan1 0"), "lose nothing any more"),

@@ -1,11 +1,12 @@
 //! The routes under `/api/v1/sdwan`.
 //!
-//! - `around`: whom this site follows, how its paths fare, and where the network is changed.
+//! - `around`: whom this site follows, and how its paths fare. `elsewhere`: where the network is changed.
 //! - `keys`: how another key takes over from that of an uplink.
 //! - `policies`: classes, policies, and what becomes of a flow.
 //! - `qos`: how uplinks are shaped.
 
 mod around;
+mod elsewhere;
 mod keys;
 mod policies;
 mod qos;

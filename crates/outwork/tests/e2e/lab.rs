@@ -25,8 +25,8 @@ fn must(words: &[&str]) -> Output {
     output
 }
 
-/// A lab that stands, and goes with this.
-struct Standing(Child);
+/// A lab that stands, and goes with this; what it says can be tried.
+struct Standing(Child, Vec<String>);
 
 impl Standing {
     /// Builds one and waits until it says what can be tried.
@@ -37,10 +37,28 @@ impl Standing {
     fn of(mut command: Command) -> Standing {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let said = BufReader::new(child.stdout.take().unwrap());
-        let standing = Standing(child);
-        let mut lines = said.lines().map_while(Result::ok);
-        assert!(lines.any(|line| line.contains("ctrl-C")), "the lab was not built");
-        standing
+        let mut standing = Standing(child, vec![]);
+        for line in said.lines().map_while(Result::ok) {
+            if line.contains("ctrl-C") {
+                return standing;
+            }
+            standing.1.push(line);
+        }
+        panic!("the lab was not built: {:?}", standing.1);
+    }
+
+    /// Runs what it says has one site talk to the other, until that has.
+    fn talks(&self) {
+        let line = self.1.iter().find(|line| line.contains("/dev/tcp/")).expect("how one talks to the other");
+        let command = line.trim().split("  ").next().unwrap();
+        // What it starts is ended with it.
+        let mut command =
+            Command::new("timeout").args(["60", "sh", "-c", command]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut said = String::new();
+        BufReader::new(command.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        send(15, command.id());
+        command.wait().unwrap();
+        assert_eq!(said.trim().len(), "12:34:56.789".len(), "{said:?}");
     }
 }
 
@@ -114,6 +132,7 @@ fn a_lab_is_built_broken_and_mended_and_ends_without_a_trace() {
     assert!(!second.status.success() && said.contains("stands already"), "{second:?}");
     wait_until_all_are_up();
     speaks();
+    standing.talks();
 
     let first = taken(0).unwrap();
     must(&["pull", "site1", &first]);

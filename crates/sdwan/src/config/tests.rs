@@ -125,18 +125,28 @@ fn the_settings_that_the_architecture_page_names_are_settings() {
     }
 }
 
-#[test]
-fn every_setting_of_how_paths_are_watched_is_named_on_the_architecture_page() {
-    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../ARCHITECTURE.md")).unwrap();
-    let rows = || page.lines().filter(|line| line.starts_with("| SD-WAN: "));
-    for (section, schema) in [
-        ("sdwan.health", outwork_config::schema::<HealthSettings>()),
-        ("sdwan.tunnel", outwork_config::schema::<TunnelSettings>()),
-    ] {
-        for key in schema["properties"].as_object().unwrap().keys() {
-            let is_there = |row: &str| row.contains(&format!("`{section}`")) && row.contains(&format!("`{key}`"));
-            let by_itself = format!("`{section}.{key}`");
-            assert!(rows().any(|row| is_there(row) || row.contains(&by_itself)), "{section}.{key} has no row");
-        }
+/// The keys of all settings below a schema, as the page writes them.
+fn leaves(schema: &Json, above: &str, all: &mut Vec<String>) {
+    let is_section = |schema: &Json| schema["properties"].is_object();
+    match (schema["properties"].as_object(), &schema["items"], &schema["additionalProperties"]) {
+        (Some(keys), ..) => keys.iter().for_each(|(key, below)| leaves(below, &format!("{above}.{key}"), all)),
+        (None, items, _) if is_section(items) => leaves(items, &format!("{above}[]"), all),
+        (None, _, named) if is_section(named) => leaves(named, &format!("{above}.NAME"), all),
+        _ => all.push(above.to_owned()),
     }
+}
+
+#[test]
+fn every_setting_of_a_site_and_of_a_controller_has_a_row_on_the_architecture_page() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../ARCHITECTURE.md")).unwrap();
+    let rows: Vec<_> = page.lines().filter(|line| line.starts_with("| SD-WAN: ")).flat_map(named).collect();
+    let mut all = vec![];
+    leaves(&outwork_config::schema::<Sdwan>(), "sdwan", &mut all);
+    leaves(&outwork_config::schema::<crate::controller::config::ControllerSettings>(), "controller", &mut all);
+    assert!(all.len() > 110, "{}: {all:?}", all.len());
+    for deep in ["sdwan.site[].uplink[].cost", "sdwan.qos.class.NAME.share", "controller.database.readers"] {
+        assert!(all.iter().any(|key| key == deep), "{deep}: {all:?}");
+    }
+    let without: Vec<_> = all.iter().filter(|key| !rows.contains(key)).collect();
+    assert!(without.is_empty(), "no row has {without:?}");
 }

@@ -35,8 +35,8 @@ const fn most(kind: Kind) -> usize {
     }
 }
 
-/// A site may be so far ahead of its controller, and be believed.
-const AHEAD: u64 = 1 << 20;
+/// By so much the version of the network may be brought forward: beyond it, whoever says so has mistyped.
+pub const AHEAD: u64 = 1 << 20;
 
 /// A document as it is kept.
 #[derive(Debug, Clone, PartialEq)]
@@ -149,20 +149,55 @@ pub fn revision(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
     connection.prepare_cached("SELECT latest, floor FROM revisions")?.query_row([], read)
 }
 
-/// Where a site holds a later version than there is, the network's becomes later than that: a controller that came out of a backup goes on from where it was, as sites never go
-/// back. Says whether that is so.
-pub fn advance(connection: &mut Connection, held: u64, who: &str, now: SystemTime) -> rusqlite::Result<bool> {
+/// Whether sites are told nothing until somebody has looked at what the network is.
+pub fn is_held_back(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.prepare_cached("SELECT held_back FROM revisions")?.query_row([], |row| row.get(0))
+}
+
+/// Where a site was told a later version than there is, this controller came out of a backup: the network's version becomes later than that, as sites never go back, and from then on
+/// they are told nothing until [`accept`]. Says whether that is so.
+pub fn hold_back(connection: &mut Connection, site: &str, held: u64, now: SystemTime) -> rusqlite::Result<bool> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let (latest, _) = revision(&transaction)?;
-    if held <= latest || held - latest > AHEAD {
+    // Removed meanwhile, it has nothing to say.
+    if get(&transaction, Kind::Site, site)?.is_none() || held <= revision(&transaction)?.0 {
         return Ok(false);
     }
-    let next = held.cast_signed() + 1;
-    // Nobody holds what was in between: everybody is told everything.
-    transaction.execute("UPDATE revisions SET latest = ?1, floor = ?1", [next])?;
-    audit(&transaction, now, who, "network.advance", &next.to_string(), "")?;
+    let next = bring_forward(&transaction, held)?;
+    transaction.execute("UPDATE revisions SET held_back = 1", [])?;
+    audit(&transaction, now, &enrolments::known_as(site), "network.hold", &next.to_string(), "")?;
     transaction.commit()?;
     Ok(true)
+}
+
+/// Has sites told what the network is, which was held back, or though one of them holds a version up to `beyond` and cannot show that it was told that. Gives its version from then on;
+/// none where neither is so.
+pub fn accept(
+    connection: &mut Connection,
+    beyond: Option<u64>,
+    who: &str,
+    now: SystemTime,
+) -> rusqlite::Result<Option<u64>> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let (latest, _) = revision(&transaction)?;
+    let is_good = match beyond {
+        Some(beyond) => (latest..=latest.saturating_add(AHEAD)).contains(&beyond),
+        None => is_held_back(&transaction)?,
+    };
+    if !is_good {
+        return Ok(None);
+    }
+    let version = beyond.map_or(Ok(latest), |beyond| bring_forward(&transaction, beyond))?;
+    transaction.execute("UPDATE revisions SET held_back = 0", [])?;
+    audit(&transaction, now, who, "network.accept", &version.to_string(), "")?;
+    transaction.commit()?;
+    Ok(Some(version))
+}
+
+/// Makes the network's version the one after this. Nobody holds what was in between: everybody is told everything.
+fn bring_forward(connection: &Connection, version: u64) -> rusqlite::Result<u64> {
+    let next = version.saturating_add(1);
+    connection.execute("UPDATE revisions SET latest = ?1, floor = ?1", [next.cast_signed()])?;
+    Ok(next)
 }
 
 /// What leads a site from the version that it has to that of now; none where it has that. A site that is too far behind, or that has a version that there is none of, is told

@@ -151,14 +151,25 @@ fn who_has_missed_more_than_is_remembered_or_comes_from_the_future_is_told_every
 fn a_controller_that_came_out_of_a_backup_goes_on_from_where_its_sites_are() {
     let (_dir, mut connection) = open();
     made(&mut connection, &[new(Kind::Policy, policy("a", 1))]);
-    assert!(!advance(&mut connection, 1, "site north", NOW).unwrap(), "it has what there is");
-    assert!(!advance(&mut connection, u64::MAX, "site north", NOW).unwrap(), "nobody is so far ahead");
-    assert!(advance(&mut connection, 9, "site north", NOW).unwrap());
+    assert!(!hold_back(&mut connection, "north", 9, NOW).unwrap(), "there is no such site");
+    made(&mut connection, &[new(Kind::Site, json!({ "name": "north" }))]);
+    assert!(!hold_back(&mut connection, "north", 2, NOW).unwrap(), "it has what there is");
+    assert_eq!(accept(&mut connection, None, "ann", NOW).unwrap(), None, "nothing is held back");
+    assert!(hold_back(&mut connection, "north", 9, NOW).unwrap() && is_held_back(&connection).unwrap());
+    assert!(!hold_back(&mut connection, "north", 9, NOW).unwrap(), "once");
+    assert_eq!(accept(&mut connection, None, "ann", NOW).unwrap(), Some(10));
+    assert!(!is_held_back(&connection).unwrap());
     let ahead = Held { version: 9, ..Held::nothing("net") };
     let told = ahead.with(delta(&connection, "net", 9).unwrap().unwrap()).unwrap();
     assert_eq!((told.version, &told.documents), (10, &all(&connection).unwrap()));
     made(&mut connection, &[new(Kind::Policy, policy("b", 1))]);
     assert_eq!(delta(&connection, "net", 10).unwrap().unwrap().from, Some(10));
+    // Of who cannot show it, somebody says it.
+    assert_eq!(accept(&mut connection, Some(20), "ann", NOW).unwrap(), Some(21));
+    assert_eq!(delta(&connection, "net", 20).unwrap().unwrap().from, None);
+    for odd in [20, 22 + AHEAD, u64::MAX] {
+        assert_eq!(accept(&mut connection, Some(odd), "ann", NOW).unwrap(), None, "{odd}");
+    }
 }
 
 #[test]
