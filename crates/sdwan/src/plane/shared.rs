@@ -32,8 +32,10 @@ use crate::metrics::PathMetrics;
 pub const NOTICES: usize = 4096;
 /// So many of them may be messages of handshakes, which anybody can send: a flood of those leaves room for what tunnels that are up say.
 pub const HANDSHAKES: usize = 512;
-/// And so many what is said of datagrams that are too long: by ICMP, which anybody can send as well, or by this host of whatever a program sends.
+/// And so many what ICMP says, which anybody can send as well.
 pub const HINTS: usize = 64;
+/// And so many destinations to which datagrams are too long for this host. No flood of ICMP takes room from those.
+pub const NARROW: usize = 64;
 /// Why messages of handshakes come to nothing: the words for [`Counters::handshakes`].
 pub const REASONS: [&str; 10] =
     ["malformed", "mac1", "cookie", "rate", "forged", "stranger", "replayed", "too-fast", "not-awaited", "no-room"];
@@ -238,9 +240,10 @@ pub struct Shared {
     /// The sockets of uplinks.
     pub lines: Lines,
     notices: SyncSender<Notice>,
-    /// Messages of handshakes among what control has yet to hear, and what ICMP says.
+    /// Messages of handshakes among what control has yet to hear, what ICMP says, and what this host says is too long.
     handshakes: AtomicUsize,
     hints: AtomicUsize,
+    narrowed: AtomicUsize,
     /// Where, by which uplinks, datagrams went of which control has yet to hear that they are too long for this host.
     narrow: Mutex<BTreeSet<(UplinkIndex, IpAddr)>>,
     control: Arc<Waker>,
@@ -286,6 +289,7 @@ impl Shared {
             notices,
             handshakes: AtomicUsize::new(0),
             hints: AtomicUsize::new(0),
+            narrowed: AtomicUsize::new(0),
             narrow: Mutex::default(),
             control,
             knocks: AtomicU64::new(0),
@@ -301,7 +305,8 @@ impl Shared {
     fn share(&self, notice: &Notice) -> Option<(&AtomicUsize, usize)> {
         match notice {
             Notice::Handshake { .. } => Some((&self.handshakes, HANDSHAKES)),
-            Notice::Hint(..) | Notice::Narrow { .. } => Some((&self.hints, HINTS)),
+            Notice::Hint(..) => Some((&self.hints, HINTS)),
+            Notice::Narrow { .. } => Some((&self.narrowed, NARROW)),
             _ => None,
         }
     }
@@ -560,7 +565,7 @@ mod tests {
         let many = || (0..1000_u32).map(|host| IpAddr::from((0x0a00_0000 + host).to_be_bytes()));
         many().for_each(|to| shared.narrow(uplink, to, 1400));
         let told: Vec<Notice> = heard.try_iter().collect();
-        assert_eq!(told.len(), HINTS - 3);
+        assert_eq!(told.len(), NARROW - 3);
         told.iter().for_each(|notice| shared.heard(notice));
         shared.narrow(uplink, many().last().unwrap(), 1400);
         assert_eq!(heard.try_iter().count(), 1);
