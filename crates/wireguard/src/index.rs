@@ -33,6 +33,8 @@ struct Entry<T> {
 }
 
 type Slot<T> = ArcSwapOption<Entry<Arc<T>>>;
+/// [`PART`] of them; none before there is need.
+type Part<T> = OnceLock<Box<[Slot<T>]>>;
 
 /// Sessions that a table has room for at most: 12 random bits are left of a number.
 pub const MOST: u32 = 1 << 20;
@@ -44,7 +46,7 @@ const PART: usize = 1 << 12;
 /// All sessions of one static key, handshakes under way among them.
 pub struct Table<T> {
     /// Those that are made stay where they are, for workers that look into them.
-    parts: Box<[OnceLock<Box<[Slot<T>]>>]>,
+    parts: Box<[Part<T>]>,
     places: Mutex<Places>,
 }
 
