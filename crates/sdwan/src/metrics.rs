@@ -275,7 +275,7 @@ fn number(counter: &AtomicU64) -> Value {
 }
 
 /// Why packets came to nothing, and how many.
-fn lost(counters: &Counters) -> [(&'static str, &AtomicU64); 18] {
+fn lost(counters: &Counters) -> [(&'static str, &AtomicU64); 19] {
     [
         ("unrouted", &counters.unrouted),
         ("malformed", &counters.malformed),

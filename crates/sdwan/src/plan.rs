@@ -202,6 +202,6 @@ mod tests {
         let rotated = plan(&mut numbers, &[format!("{rotated}first_public_key = '{old}'\n")]);
         assert_eq!(known(&rotated, "south"), known(&again, "south"), "by another key it is the same");
         let remote = &rotated.remote[&known(&rotated, "south").1];
-        assert_eq!((remote.key, remote.place()), (fresh, crate::plane::relay::HostPort::of(&old)));
+        assert_eq!((remote.key, remote.place()), (fresh, crate::plane::relay::Place::of(&old)));
     }
 }
