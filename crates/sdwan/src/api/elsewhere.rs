@@ -80,7 +80,7 @@ fn told(mut router: OpenApiRouter<Place>, place: &str, methods: &[Method]) -> Op
             let parameter = ParameterBuilder::new().name(name).parameter_in(ParameterIn::Path);
             parameter.required(Required::True).schema(Some(text())).build()
         };
-        let found = HeaderBuilder::new().schema(text()).description(Some("The same thing there")).build();
+        let found = HeaderBuilder::new().schema(Some(text())).description(Some("The same thing there")).build();
         let there = ResponseBuilder::new()
             .description(format!("{THERE}{place} has it: ask the same there, with the same method and body"))
             .header("location", found);
