@@ -262,7 +262,7 @@ describe("who says what the network is to be", () => {
     await history.getByRole("button", { name: "Take back settings.add network" }).first().click();
     const dialog = page.getByRole("dialog");
     const would = dialog.getByRole("region", { name: "What would change" });
-    await would.getByText("settings network").waitFor();
+    await would.getByText("the settings of all sites").waitFor();
     await would.getByText("goes", { exact: true }).waitFor();
     await would.getByText("health.misses").waitFor();
     expect(await all("settings")).toHaveLength(1);

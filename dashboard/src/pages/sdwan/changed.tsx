@@ -1,9 +1,15 @@
 import "./documents.css";
 import { For, Show } from "solid-js";
 import type { ChangeList, DocumentChange } from "../../api/controller-types";
-import { plural } from "../../format";
+import { count } from "../../format";
 import { Notice } from "../../ui/states";
-import { differences } from "./documents";
+import { calledOf, differences, kindOf } from "./documents";
+
+/** What it is called: by its kind, where this dashboard knows that. */
+function called({ kind, id }: DocumentChange): string {
+  const known = kindOf(kind);
+  return known ? calledOf(known, id) : `${kind} ${id}`;
+}
 
 /** What becomes of a document, in a word. */
 function becomes(change: DocumentChange): string {
@@ -18,15 +24,18 @@ export function Changed(props: { list: ChangeList }) {
       <For each={props.list.items}>
         {(change) => (
           <li>
-            <strong>
-              {change.kind} {change.id}
-            </strong>{" "}
-            <span class="muted">{becomes(change)}</span>
+            <strong>{called(change)}</strong> <span class="muted">{becomes(change)}</span>
             <For each={differences(change.before ?? {}, change.after ?? {})}>
               {(one) => (
                 <div class="changed-part">
-                  <span class="muted">{one.label}</span> <span class="mono">{one.before}</span> →{" "}
-                  <span class="mono">{one.after}</span>
+                  <span class="muted">{one.label}</span>{" "}
+                  <Show when={change.before !== null}>
+                    <span class="mono">{one.before}</span>
+                  </Show>
+                  <Show when={change.before !== null && change.after !== null}> → </Show>
+                  <Show when={change.after !== null}>
+                    <span class="mono">{one.after}</span>
+                  </Show>
                 </div>
               )}
             </For>
@@ -42,8 +51,9 @@ export function OtherReleases(props: { count: number }) {
   return (
     <Show when={props.count > 0}>
       <Notice tone="warn">
-        {plural(props.count, "site")} {props.count === 1 ? "runs" : "run"} another release than this
-        controller: what theirs does not know they refuse, and stay as they are.
+        {props.count === 1
+          ? "1 site runs another release than this controller: what that does not know it refuses, and stays as it is."
+          : `${count(props.count)} sites run another release than this controller: what theirs does not know they refuse, and stay as they are.`}
       </Notice>
     </Show>
   );

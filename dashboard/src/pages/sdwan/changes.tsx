@@ -43,7 +43,7 @@ function UndoDialog(props: { row: NetworkChange; onClose: () => void; onDone: ()
         fallback={<Show when={tried.error() === null} children={<Skeleton height={80} />} />}
       >
         {(list) => (
-          <section aria-label="What would change">
+          <section class="would-be" aria-label="What would change">
             <Changed list={list()} />
             <Show when={enrolledAnew(list().items).length > 0}>
               <Notice tone="warn">

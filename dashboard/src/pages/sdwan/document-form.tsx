@@ -250,7 +250,9 @@ export function DocumentDialog(
   const id = createMemo(() => base()?.id ?? idOf(props.kind, body()));
   const sole = () => KINDS[props.kind].sole;
   // What is at all sites at once is tried first, and sent once it was seen what comes of it.
-  const [tried, setTried] = createSignal<ChangeList | null>(null);
+  const [trial, setTrial] = createSignal<{ of: string; list: ChangeList } | null>(null);
+  const written = createMemo(() => JSON.stringify(body()));
+  const tried = () => (trial()?.of === written() ? (trial()?.list ?? null) : null);
   const send = (how: string) => {
     const before = base();
     return before
@@ -262,12 +264,13 @@ export function DocumentDialog(
     setTheirs(null);
     try {
       if (sole() && !tried()) {
-        setTried(await send("?dry_run=true"));
+        const of = written();
+        setTrial({ of, list: await send("?dry_run=true") });
         return;
       }
       await send("");
     } catch (error) {
-      setTried(null);
+      setTrial(null);
       // Of what there is one of, somebody else may have made the first.
       const isTaken = (problem: Problem) => !before && sole() !== undefined && problem.status === 409;
       if (error instanceof Problem && (isTaken(error) || (before && isStale(error))))
@@ -314,7 +317,7 @@ export function DocumentDialog(
   const take = (document: NetworkDocument, mine: boolean) => {
     setBase(document);
     if (!mine) setDraft(reconcile(draftOf(props.kind, document.body, classes())));
-    setTried(null);
+    setTrial(null);
     setTheirs(null);
     action.clear();
   };
@@ -352,10 +355,7 @@ export function DocumentDialog(
                           known={known.data() ?? NOTHING}
                           fixed={(spec.fixed ?? false) && base() !== undefined}
                           problem={at(spec)}
-                          onChange={(value) => {
-                            setTried(null);
-                            setDraft(spec.key, value);
-                          }}
+                          onChange={(value) => setDraft(spec.key, value)}
                         />
                       )}
                     </For>

@@ -3,6 +3,7 @@ import { Problem, type ServerFault } from "../../api/client";
 import {
   addressOf,
   bodyOf,
+  calledOf,
   changed,
   differences,
   draftOf,
@@ -13,6 +14,7 @@ import {
   inOrder,
   isStale,
   keptOf,
+  kindOf,
   listed,
   moved,
   type Ranked,
@@ -94,6 +96,9 @@ describe("the settings of all sites as a form", () => {
 
   test("are one document, and what each says has its name", () => {
     expect(addressOf("settings", idOf("settings", {}))).toBe("/controller/settings/network");
+    expect(calledOf("settings", "network")).toBe("the settings of all sites");
+    expect(calledOf("policies", "calls")).toBe("policy calls");
+    expect(["settings", "policy", "later"].map(kindOf)).toEqual(["settings", "policies", undefined]);
     expect(saidOf("settings", SETTINGS, classes).map(({ key, label }) => [key, label !== ""])).toEqual([
       ["default_class", true],
       ["health.misses", true],

@@ -274,6 +274,11 @@ export function fieldsOf(kind: DocumentKind, classes: string[] = []): FieldSpec[
   return groupsOf(kind, classes).flatMap((group) => group.fields);
 }
 
+/** The kind that the server calls so. */
+export function kindOf(word: string): DocumentKind | undefined {
+  return (Object.keys(KINDS) as DocumentKind[]).find((kind) => KINDS[kind].word === word);
+}
+
 /** What people call a document. */
 export function calledOf(kind: DocumentKind, id: string): string {
   return KINDS[kind].sole ?? `${KINDS[kind].word} ${id}`;

@@ -3,7 +3,7 @@ import type { FieldGroup, FieldSpec } from "./documents";
 // The fields of what holds at all sites: health, the default class, and how classes share an uplink. Pure.
 
 /** Where the document does not say it. */
-const UNSET = "as each site has it";
+const UNSET = "each site’s own";
 
 /** A field, and `beside` it another. */
 function field(key: string, label: string, hint: string, rest: Partial<FieldSpec> = {}): FieldSpec {
@@ -17,12 +17,12 @@ const HEALTH: FieldGroup[] = [
   {
     title: "How paths are watched",
     fields: [
-      field("health.fast", "Between hellos in use", "On paths that carry traffic, such as 50ms"),
+      field("health.fast", "Between hellos", "On paths that carry traffic, such as 50ms"),
       field("health.misses", "Missed hellos", "So many in a row, and a path is down", {
         ...NUMBER,
         ...BESIDE,
       }),
-      field("health.interval", "Between looks else", "At paths that carry nothing, such as 10s"),
+      field("health.interval", "Between looks", "At paths that carry nothing, such as 10s"),
       field("health.probes", "Hellos of such a look", "1 to 20", { ...NUMBER, ...BESIDE }),
       field("health.timeout", "Time to answer", "Then the path is suspect"),
       field("health.jitter_factor", "Jitter that is borne", "Silence may be longer by so many times", {

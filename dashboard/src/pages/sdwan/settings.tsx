@@ -22,18 +22,7 @@ export default function Settings() {
   return (
     <section class="card" aria-label="Settings of all sites">
       <div class="toolbar">
-        <p class="muted">
-          What holds at all sites: how paths are watched, and how classes share an uplink. What a site’s own
-          file says counts there.
-          <Show when={document()}>
-            {(one) => (
-              <span title={timestamp(one().updated)}>
-                {" "}
-                Changed by {one().updated_by}, {relative(Date.parse(one().updated), now())}.
-              </span>
-            )}
-          </Show>
-        </p>
+        <p class="muted">What holds at all sites whose own files say nothing else.</p>
         <Show when={may("operator")} fallback={<span class="muted push">Only operators change them</span>}>
           <button
             type="button"
@@ -84,6 +73,13 @@ export default function Settings() {
                 </tbody>
               </table>
             </div>
+            <Show when={document()}>
+              {(one) => (
+                <div class="pager" title={timestamp(one().updated)}>
+                  Changed by {one().updated_by}, {relative(Date.parse(one().updated), now())}
+                </div>
+              )}
+            </Show>
           </Show>
         )}
       </Loaded>

@@ -78,7 +78,7 @@ function PolicyDrawer(props: { policy: string; asked: Asked; onClose: () => void
             <Show when={props.asked.site === "" && data.sites.length > 0}>
               <section class="card" aria-label="By site">
                 <div class="card-head">
-                  <h3>By site</h3>
+                  <h2>By site</h2>
                   <span class="muted push">{plural(data.sites.length, "site")}</span>
                 </div>
                 <table class="table">
@@ -132,9 +132,11 @@ function Row(props: { sent: PolicySent; share: number; there: boolean; onOpen: (
           )}
         </Show>
       </td>
-      <td class="wide traffic-share">
-        <Share of={props.share} label={`Part of ${props.sent.policy ?? "what is under no policy"}`} />
-        <span class="muted">{percent(props.share)}</span>
+      <td class="wide">
+        <div class="traffic-share">
+          <Share of={props.share} label={`Part of ${props.sent.policy ?? "what is under no policy"}`} />
+          <span class="muted">{percent(props.share)}</span>
+        </div>
       </td>
       <td class="number">
         {count(props.sent.packets)}

@@ -89,8 +89,8 @@ function Row(props: { tunnel: Tunnel }) {
           {props.tunnel.path ? `${props.tunnel.peer}/${props.tunnel.path.remote_uplink}` : props.tunnel.peer}
         </strong>
         <div class="muted mono site-nets">{props.tunnel.networks.join(", ")}</div>
-        <div class="muted site-nets">
-          by {props.tunnel.uplink}, packets of up to {count(props.tunnel.mtu)} octets
+        <div class="muted site-nets" title={`Packets of up to ${count(props.tunnel.mtu)} octets`}>
+          by {props.tunnel.uplink}, <span class="nowrap">MTU {props.tunnel.mtu}</span>
         </div>
       </td>
       <td class="side">
