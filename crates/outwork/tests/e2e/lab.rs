@@ -49,7 +49,7 @@ impl Standing {
 
     /// Runs what it says has one site talk to the other, until that has.
     fn talks(&self) {
-        let line = self.1.iter().find(|line| line.contains("/dev/tcp/")).expect("how one talks to the other");
+        let line = self.1.iter().find(|line| line.contains("/dev/tcp/")).unwrap();
         let command = line.trim().split("  ").next().unwrap();
         // What it starts is ended with it.
         let mut command =

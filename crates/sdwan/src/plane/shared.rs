@@ -567,7 +567,7 @@ mod tests {
         let told: Vec<Notice> = heard.try_iter().collect();
         assert_eq!(told.len(), NARROW - 3);
         told.iter().for_each(|notice| shared.heard(notice));
-        shared.narrow(uplink, many().last().unwrap(), 1400);
+        shared.narrow(uplink, many().next_back().unwrap(), 1400);
         assert_eq!(heard.try_iter().count(), 1);
         assert_eq!(shared.counters.unheard.load(Relaxed), 1000 - told.len() as u64);
     }

@@ -12,7 +12,7 @@ use super::sites::{Sites, inner};
 /// How long all processors are busy: twenty seconds, or as many as `OUTWORK_SOAK` says.
 fn long() -> Duration {
     let said = std::env::var("OUTWORK_SOAK").ok();
-    Duration::from_secs(said.map_or(20, |text| text.parse().expect("OUTWORK_SOAK is a number of seconds")))
+    Duration::from_secs(said.map_or(20, |text| text.parse().unwrap()))
 }
 
 /// Between datagrams of the call.
