@@ -221,6 +221,7 @@ pub(super) fn site_status(global: &Global, client: &Client, error: anyhow::Error
     if global.json {
         return print_json(&here);
     }
+    super::sdwan::hidden(&here)?;
     let (mut out, follows) = (anstream::stdout(), &here["follows"]);
     if follows.is_null() {
         writeln!(out, "this site follows no controller: its network is in its configuration file")?;

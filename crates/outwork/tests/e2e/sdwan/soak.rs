@@ -12,7 +12,9 @@ use super::sites::{Sites, inner};
 /// How long all processors are busy: twenty seconds, or as many as `OUTWORK_SOAK` says.
 fn long() -> Duration {
     let said = std::env::var("OUTWORK_SOAK").ok();
-    Duration::from_secs(said.map_or(20, |text| text.parse().unwrap()))
+    let seconds =
+        |text: String| text.parse().unwrap_or_else(|_| panic!("OUTWORK_SOAK is {text:?}, no number of seconds"));
+    Duration::from_secs(said.map_or(20, seconds))
 }
 
 /// Between datagrams of the call.
