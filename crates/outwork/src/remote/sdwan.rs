@@ -225,7 +225,11 @@ fn status(global: &Global, client: &Client) -> anyhow::Result<()> {
     let sites = all(client, "/controller/presence")?;
     let here = client.get("/sdwan/status")?;
     if global.json {
-        return print_json(&json!({ "items": sites, "hidden": here["hidden"] }));
+        return print_json(&json!({ "items": sites, "held_back": here["held_back"], "hidden": here["hidden"] }));
+    }
+    if here["held_back"] == true {
+        let say = "this controller came out of an older backup and tells sites nothing until `outwork sdwan accept`: look at `outwork sdwan changes` first";
+        writeln!(anstream::stderr(), "{say}")?;
     }
     let columns = ["SITE", "STATUS", "LAST HEARD OF", "RELEASE", ">VERSION", "CURRENT"];
     rows(&mut anstream::stdout(), &columns, &sites, "no sites", |site| {

@@ -63,6 +63,8 @@ pub(super) struct StatusView {
     site: bool,
     /// Where what the network is to be is read and changed, where this process is its controller.
     controller: Option<&'static str>,
+    /// Whether that tells sites nothing until somebody has said so, as it came out of an older backup.
+    held_back: bool,
     /// The controller that this site follows; none where its file alone counts.
     follows: Option<FollowedView>,
     /// Networks behind others that packets do not come to by tunnels, or not all of them, as this machine has routes of its own to them.
@@ -122,9 +124,10 @@ async fn status(_: Viewer, State(place): State<Place>) -> Json<StatusView> {
         followed(addresses, follower.told(), follower.waiting())
     });
     let controller = place.controller.is_some().then_some(THERE);
+    let held_back = place.controller.as_ref().is_some_and(|controller| controller.is_held_back());
     let hidden = place.service.as_ref().map(|service| service.hidden()).unwrap_or_default();
     let hidden = hidden.iter().map(HiddenView::of).collect();
-    Json(StatusView { site: place.service.is_some(), controller, follows, hidden })
+    Json(StatusView { site: place.service.is_some(), controller, held_back, follows, hidden })
 }
 
 fn view(now: SystemTime, path: PathTold) -> HealthView {

@@ -86,7 +86,10 @@ fn who_changes_the_network_where_its_controller_is_gets_to_the_place_of_that() {
     let (status, told) = lab.ask(VIEWER, "GET", "status", "");
     assert_eq!(
         (status, told),
-        (200, json!({ "site": false, "controller": "/api/v1/controller", "follows": null, "hidden": [] }))
+        (
+            200,
+            json!({ "site": false, "controller": "/api/v1/controller", "held_back": false, "follows": null, "hidden": [] })
+        )
     );
 }
 

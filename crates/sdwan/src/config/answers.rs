@@ -59,7 +59,7 @@ fn of_ports(sdwan: &Sdwan) -> Vec<(String, Fault)> {
         let found = format!(
             "{network} is behind a tunnel: who is let in to machines behind this site by a forwarded port (DNAT) is answered into it"
         );
-        let help = "where ports are forwarded, mark such connections (`ct mark`) and give the mark a rule of its own before sdwan.tunnel.rule_priority; else leave it";
+        let help = "where ports are forwarded, mark such connections, and by that their packets (`ct mark set` and `meta mark set ct mark` in prerouting), and give the mark a rule of its own before sdwan.tunnel.rule_priority; else leave it";
         (key, Fault::new(found).help(help))
     })
     .collect()

@@ -184,6 +184,8 @@ pub struct Controller {
     seats: Seats,
     /// Whether sites are told nothing, as this controller came out of a backup that is older than what they were told: for who looks at it. What counts is in the database.
     held_back: AtomicBool,
+    /// Held while that is decided.
+    deciding: tokio::sync::Mutex<()>,
     /// Which sites are not as they should be, by the last look.
     standing: Mutex<Standing>,
     pushes: Pushes,
@@ -233,6 +235,7 @@ impl Controller {
             metrics,
             changed: watch::Sender::new(0),
             held_back: held_back.into(),
+            deciding: tokio::sync::Mutex::default(),
             standing: Mutex::default(),
             pushes: Pushes::default(),
             tasks: Mutex::default(),
@@ -348,12 +351,14 @@ impl Controller {
         self.held_back.load(Ordering::SeqCst)
     }
 
-    /// A site was told a later version than there is: nobody is told anything until [`bring_into_force`](Self::bring_into_force).
-    async fn hold_back(&self, site: &str, version: u64) -> Result<(), DatabaseError> {
+    /// A site was told a version, by its mark, that is not known here: nobody is told anything until [`bring_into_force`](Self::bring_into_force).
+    async fn hold_back(&self, site: &str, version: u64, mark: i64) -> Result<(), DatabaseError> {
         let name = site.to_owned();
         let hold = move |connection: &mut rusqlite::Connection| {
-            store::documents::hold_back(connection, &name, version, SystemTime::now())
+            store::documents::hold_back(connection, &name, (version, mark), SystemTime::now())
         };
+        // What is said of it is what the database has, whoever decides otherwise at the same time.
+        let _one = self.deciding.lock().await;
         if self.store.write(Query::Change, hold).await? {
             self.held_back.store(true, Ordering::SeqCst);
             tracing::error!(site, version, "{HELD_BACK}");
@@ -371,6 +376,7 @@ impl Controller {
         let accept = move |connection: &mut rusqlite::Connection| {
             store::documents::accept(connection, beyond, &who, SystemTime::now())
         };
+        let _one = self.deciding.lock().await;
         let version = self.store.write(Query::Change, accept).await?;
         if version.is_some() {
             self.held_back.store(false, Ordering::SeqCst);

@@ -45,10 +45,14 @@ impl Pushes {
             return Ok(Some(push.clone()));
         }
         let network = controller.network.clone();
-        let delta = controller.store.read(Query::Delta, move |c| documents::delta(c, &network, held)).await?;
-        let Some(delta) = delta else { return Ok(None) };
+        let look = move |connection: &Connection| {
+            let delta = documents::delta(connection, &network, held)?;
+            // The mark of a version never changes.
+            delta.map(|delta| Ok((documents::mark(connection, delta.to)?, delta))).transpose()
+        };
+        let Some((mark, delta)) = controller.store.read(Query::Delta, look).await? else { return Ok(None) };
         let signed = controller.signer.sign(&delta).map_err(ControllerError::from)?;
-        let proof = controller.signer.prove(&controller.network, delta.to).map_err(ControllerError::from)?;
+        let proof = controller.signer.prove(&controller.network, delta.to, mark).map_err(ControllerError::from)?;
         let push = Push { held, to: delta.to, frame: frame::encode(&FromController::Push { signed, proof })?.into() };
         made.push_back(push.clone());
         while made.len() > KEPT {

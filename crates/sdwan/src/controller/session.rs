@@ -453,15 +453,20 @@ impl Session<'_> {
         Ok(self.controller.store.read(Query::Documents, look).await?)
     }
 
-    /// Looks whether a site holds a later version than there is. Where it can show that it was told that, this controller came out of a backup; where it cannot, nobody else hears of
-    /// it, and what it is to hear itself is what this gives.
+    /// Looks whether a site holds a version that is not known here, later than there is or another one of the same number. Where it can show that it was told that, this controller
+    /// came out of a backup; where it cannot, nobody else hears of it, and what it is to hear itself is what this gives.
     async fn is_ahead(&self, version: u64, proof: &str) -> Result<Option<String>, SessionError> {
-        let (latest, _) = self.controller.store.read(Query::Documents, documents::revision).await?;
-        if version <= latest {
+        let told = self.controller.signer.verifier().has_told(&self.controller.network, version, proof);
+        let look = move |connection: &Connection| {
+            let is_unknown = documents::is_unknown(connection, version, told.unwrap_or(0))?;
+            Ok((is_unknown, documents::revision(connection)?.0))
+        };
+        let (is_unknown, latest) = self.controller.store.read(Query::Documents, look).await?;
+        if !is_unknown {
             return Ok(None);
         }
-        if self.controller.signer.verifier().has_told(&self.controller.network, version, proof) {
-            self.controller.hold_back(self.site, version).await?;
+        if let Some(mark) = told {
+            self.controller.hold_back(self.site, version, mark).await?;
             return Ok(None);
         }
         Ok(Some(format!(

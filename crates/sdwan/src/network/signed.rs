@@ -93,12 +93,13 @@ impl Signer {
         Ok(Signed { delta, signature: STANDARD.encode(signature) })
     }
 
-    /// What proves that this one has told a version of a network, in base64.
+    /// What proves that this one has told a version of a network, by the mark that it has of that: the mark, and a signature in base64.
     ///
     /// # Errors
     /// When the key refuses.
-    pub fn prove(&self, network: &str, version: u64) -> Result<String, SignatureError> {
-        Ok(STANDARD.encode(self.0.sign(&told_part(network, version))?))
+    pub fn prove(&self, network: &str, version: u64, mark: i64) -> Result<String, SignatureError> {
+        let signature = self.0.sign(&told_part(network, version, mark))?;
+        Ok(format!("{mark}:{}", STANDARD.encode(signature)))
     }
 }
 
@@ -129,10 +130,12 @@ impl Verifier {
         Ok(serde_json::from_str(&signed.delta)?)
     }
 
-    /// Whether this proves that it has told a version of a network.
-    pub fn has_told(&self, network: &str, version: u64, proof: &str) -> bool {
-        let Ok(proof) = STANDARD.decode(proof) else { return false };
-        UnparsedPublicKey::new(&ED25519, &self.0).verify(&told_part(network, version), &proof).is_ok()
+    /// The mark of a version of a network, where this proves that it has told that.
+    pub fn has_told(&self, network: &str, version: u64, proof: &str) -> Option<i64> {
+        let (mark, signature) = proof.split_once(':')?;
+        let (mark, signature) = (mark.parse().ok()?, STANDARD.decode(signature).ok()?);
+        let key = UnparsedPublicKey::new(&ED25519, &self.0);
+        key.verify(&told_part(network, version, mark), &signature).is_ok().then_some(mark)
     }
 }
 
@@ -146,8 +149,8 @@ fn signed_part(delta: &str) -> Vec<u8> {
     [CONTEXT, delta.as_bytes()].concat()
 }
 
-fn told_part(network: &str, version: u64) -> Vec<u8> {
-    [TOLD, &version.to_be_bytes(), network.as_bytes()].concat()
+fn told_part(network: &str, version: u64, mark: i64) -> Vec<u8> {
+    [TOLD, &version.to_be_bytes(), &mark.to_be_bytes(), network.as_bytes()].concat()
 }
 
 #[cfg(test)]
@@ -190,11 +193,15 @@ mod tests {
     #[test]
     fn a_proof_is_of_one_version_of_one_network_by_one_key() {
         let (signer, other) = (Signer::generate().unwrap(), Signer::generate().unwrap());
-        let proof = signer.prove("net", 7).unwrap();
-        assert!(signer.verifier().has_told("net", 7, &proof));
-        assert!(!signer.verifier().has_told("net", 8, &proof) && !signer.verifier().has_told("other", 7, &proof));
-        assert!(!other.verifier().has_told("net", 7, &proof) && !signer.verifier().has_told("net", 7, ""));
-        assert!(!signer.verifier().has_told("net", 7, &signer.sign(&delta()).unwrap().signature));
+        let proof = signer.prove("net", 7, -40).unwrap();
+        let told = |network: &str, version, proof: &str| signer.verifier().has_told(network, version, proof);
+        assert_eq!(told("net", 7, &proof), Some(-40));
+        assert_eq!((told("net", 8, &proof), told("other", 7, &proof)), (None, None));
+        assert_eq!(other.verifier().has_told("net", 7, &proof), None);
+        let of_delta = signer.sign(&delta()).unwrap().signature;
+        for odd in [String::new(), proof.replace("-40:", "40:"), proof.replace("-40:", ""), format!("-40:{of_delta}")] {
+            assert_eq!(told("net", 7, &odd), None, "{odd}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ import { RowMenu } from "../../ui/menu";
 import { notify } from "../../ui/notify";
 import { More } from "../../ui/pager";
 import { Said } from "../../ui/said";
-import { Empty, Loaded, Skeleton } from "../../ui/states";
+import { Empty, Loaded, Notice, ProblemNotice, Skeleton } from "../../ui/states";
 import { createNow, Search, Segments } from "../../ui/widgets";
 import { DocumentDialog, RemoveDialog } from "./document-form";
 import { createDocuments, everything } from "./network-data";
@@ -377,6 +377,43 @@ function Sites() {
   );
 }
 
+/** Said for as long as the controller tells sites nothing, as it came out of an older backup. */
+function HeldBack() {
+  const status = createQuery<null, { held_back: boolean }>(
+    () => null,
+    (_, signal) => api.get("/sdwan/status", signal),
+    { every: 10_000 },
+  );
+  const action = createAction(async () => {
+    const { version } = await api.post<{ version: number }>("/controller/changes/accept");
+    notify(`Sites are told version ${count(version)}`);
+    status.refetch();
+  });
+  return (
+    <Show when={status.data()?.held_back}>
+      <Notice
+        tone="warn"
+        action={
+          <Show when={may("operator")}>
+            <button
+              type="button"
+              class="button small"
+              disabled={action.pending()}
+              onClick={() => void action.run()}
+            >
+              Tell sites what is here
+            </button>
+          </Show>
+        }
+      >
+        Sites were told more than this controller has: it came out of an older backup, and tells them nothing
+        until somebody has looked at what the network is here and says so. They go on as they were told last.
+      </Notice>
+      <Show when={action.problem()}>{(problem) => <ProblemNotice problem={problem()} />}</Show>
+    </Show>
+  );
+}
+
 /** What the network is to be, who is in it, and who has changed what. */
 export default function ControllerPages() {
   const view = createMemo((): View => {
@@ -385,6 +422,7 @@ export default function ControllerPages() {
   });
   return (
     <div class="stack">
+      <HeldBack />
       <div class="views">
         <Segments
           label="Of the network"

@@ -90,7 +90,7 @@ fn no_path_goes_down_and_no_traffic_moves_while_all_processors_are_busy() {
             // The oldest are forgotten: a long soak says so rather than judge what it has not seen.
             let oldest = all.iter().filter_map(|event| event["number"].as_u64()).min().unwrap_or(0);
             assert!(oldest <= before + 1, "site {site}: more has happened than is remembered, since {oldest}");
-            let doubted = doubts(&all) - doubted[site];
+            let doubted = doubts(&all).saturating_sub(doubted[site]);
             println!("site {site}: a path was suspected {doubted} times in {} s", long.as_secs());
             let new = all.into_iter().filter(|event| event["number"].as_u64() > Some(before));
             let wrong = |event: &Json| event["kind"] == "switch" || event["kind"] == "path" && event["to"] == "down";

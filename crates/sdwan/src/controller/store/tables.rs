@@ -205,6 +205,10 @@ CREATE INDEX idx_audit_logs_revision ON audit_logs (revision) WHERE revision IS 
 
 const RESTORED: &str = "
 ALTER TABLE revisions ADD COLUMN held_back INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE marks (
+    revision INTEGER PRIMARY KEY,
+    mark INTEGER NOT NULL
+);
 ";
 
 const SHARED: &str = concat!("\n", documents!("settings"), "ALTER TABLE enrolments ADD COLUMN subnets TEXT;\n");
