@@ -1,7 +1,12 @@
 import "./styles/tokens.css";
 import "./styles/base.css";
 import "./styles/shell.css";
-import "./styles/components.css";
+import "./styles/buttons.css";
+import "./styles/surfaces.css";
+import "./styles/tables.css";
+import "./styles/forms.css";
+import "./styles/tabs.css";
+import "./styles/states.css";
 import "./styles/overlays.css";
 import { render } from "solid-js/web";
 import { askSession } from "./api/session";

@@ -520,7 +520,7 @@ impl<'a> At<'a> {
 
     /// Adds a fault at a path below the section, such as `pool[0].start`; the empty path is the section itself.
     ///
-    /// Where something else in that very table could not be read, the fault may come of that, and is left out.
+    /// Where something else in that very table could not be read, or an element of the very array, the fault may come of that, and is left out.
     pub fn fault(&mut self, path: &str, fault: Fault) {
         let fault = self.place(path, fault, Kind::Check);
         let table = path::parent(&fault.key);
@@ -531,7 +531,9 @@ impl<'a> At<'a> {
             let is_beside = other.found == UNKNOWN && path::parent(&other.key) == table;
             is_beside && nearest(&written, std::iter::once(meant.as_str())).is_some()
         };
-        if !self.faults.left_out.iter().any(beside) && !self.faults.list.iter().any(|other| misspells(&other)) {
+        let element = |key: &String| key.strip_prefix(&fault.key).is_some_and(|rest| rest.starts_with('['));
+        let may_come_of_that = self.faults.left_out.iter().any(|key| beside(key) || element(key));
+        if !may_come_of_that && !self.faults.list.iter().any(|other| misspells(&other)) {
             self.faults.push(fault);
         }
     }

@@ -71,7 +71,7 @@
 //! # Rooms
 //! - `section`: the macros that declare sections and choices; `expansion`: what their code calls.
 //! - `setting`: what a type must do to be the value of a key; limits and defaults.
-//! - `kinds`, `duration`, `size`, `prefix`, `affinity`, `secret`: the types that a key can have.
+//! - `kinds`, `duration`, `size`, `prefix`, `host`, `affinity`, `secret`: the types that a key can have.
 //! - `layers`: the file, the environment and the flags, laid over each other into one tree.
 //! - `node`, `origin`, `path`: the tree, where its values came from, and how its keys are named.
 //! - `fault`: what is wrong, where, what was expected, what to do; the report.
@@ -87,6 +87,7 @@ mod duration;
 #[doc(hidden)]
 pub mod expansion;
 mod fault;
+mod host;
 mod kinds;
 mod layers;
 mod load;
@@ -103,6 +104,7 @@ mod text;
 pub use affinity::{Affinity, Processors, ProcessorsError};
 pub use duration::{days, duration_text, hours, millis, mins, parse_duration, secs};
 pub use fault::{At, Fault, Faults};
+pub use host::{HostPort, HostPortError, is_host_name};
 pub use layers::{ENV_PREFIX, Sources};
 pub use load::{Loaded, diff, load, salvage, schema};
 pub use node::{Node, Value};

@@ -1,4 +1,4 @@
-//! Network namespaces for tests, made with `ip` of iproute2. They need root, and whatever fails panics: a test that cannot run fails.
+//! Network namespaces for tests, made with `ip` of iproute2, and waiting. They need root, and whatever fails panics: a test that cannot run fails.
 #![allow(clippy::panic, clippy::expect_used)]
 
 use std::fs::File;
@@ -6,6 +6,54 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// Of the time between two looks so much counts, at most.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How long a test waits for what nobody tells it. A machine may stand still for tens of seconds, as a virtual one that is paused: of each of those no more than a second counts, so that
+/// nothing fails that was hardly looked at.
+#[derive(Debug)]
+pub struct Patience {
+    left: Duration,
+    looked: Instant,
+}
+
+impl Patience {
+    /// So much, from now on.
+    pub fn new(left: Duration) -> Patience {
+        Patience { left, looked: Instant::now() }
+    }
+
+    /// Whether it is at an end. Asked after each look.
+    pub fn is_over(&mut self) -> bool {
+        let now = Instant::now();
+        let passed = now - std::mem::replace(&mut self.looked, now);
+        self.spend(passed)
+    }
+
+    fn spend(&mut self, passed: Duration) -> bool {
+        self.left = self.left.saturating_sub(passed.min(LOOK));
+        self.left.is_zero()
+    }
+}
+
+/// Looks until there is something, with a pause between; panics with what `state` says when that never comes.
+pub fn wait_for<T>(
+    (patience, pause): (Duration, Duration),
+    what: &str,
+    state: impl Fn() -> String,
+    mut look: impl FnMut() -> Option<T>,
+) -> T {
+    let mut patience = Patience::new(patience);
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(!patience.is_over(), "waited in vain for {what}\n{}", state());
+        std::thread::sleep(pause);
+    }
+}
 
 /// A set of namespaces that goes away, with every process in it, when it is dropped.
 pub struct Lab {
@@ -158,4 +206,17 @@ fn remove_orphans() {
             }
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_that_stands_still_uses_up_no_more_than_a_look() {
+        let mut patience = Patience::new(Duration::from_secs(3));
+        let spent = [40_000, 100, 900, 999, 1].map(|millis| patience.spend(Duration::from_millis(millis)));
+        assert_eq!(spent, [false, false, false, false, true]);
+        assert!(patience.spend(Duration::ZERO));
+    }
 }

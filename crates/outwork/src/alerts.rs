@@ -55,7 +55,7 @@ const NEARLY_EXHAUSTED: f64 = 0.99;
 const NAMED: usize = 5;
 
 /// Every condition that there is an alert for.
-pub(crate) const IDS: [&str; 21] = [
+pub(crate) const IDS: [&str; 22] = [
     "kernel_drops",
     "disk_behind",
     "commit_slow",
@@ -77,6 +77,7 @@ pub(crate) const IDS: [&str; 21] = [
     "site_certificate",
     "sites_away",
     "sites_behind",
+    "network_held_back",
 ];
 
 /// What is read at one moment. Counters are since the start.

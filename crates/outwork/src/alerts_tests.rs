@@ -293,7 +293,8 @@ fn every_finding_is_of_a_known_condition_with_advice_and_settings_that_exist() {
         error: Some("x".into()),
         certificate: Some((SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH)),
     };
-    let controls = ControlsReading { away: (1, vec!["x".into()]), behind: (1, vec!["x".into()]) };
+    let (away, behind) = ((1, vec!["x".into()]), (1, vec!["x".into()]));
+    let controls = ControlsReading { away, behind, is_held_back: true };
     server.reading.sdwan =
         SdwanReading { cut_off: vec!["x".into()], follows: Some(follows(true)), controls: Some(controls) };
     let mut findings = server.look();

@@ -136,6 +136,16 @@ impl Problem {
         self
     }
 
+    /// The same, with why there is none in the place of what the server says of that.
+    pub(crate) fn which_is_not_here(self, why: String, help: &str) -> Self {
+        Self { detail: why, ..self }.where_to_look(help)
+    }
+
+    /// Whether there is no such thing.
+    pub(crate) fn is_missing(&self) -> bool {
+        self.status == 404
+    }
+
     /// Says what holds where the server refuses a configuration.
     pub(crate) fn what_holds(mut self, help: &str) -> Self {
         if self.status == 422 {

@@ -3,8 +3,8 @@
 use std::io::{self, Read, Write};
 
 use anyhow::{Context, ensure};
+use outwork_config::HostPort;
 use outwork_sdwan::channel::token::Token;
-use outwork_sdwan::config::place::Place;
 use outwork_sdwan::follower::enrol::{enrol as show, uplinks};
 use outwork_sdwan::follower::keep::Keep;
 use outwork_sdwan::keys::published;
@@ -21,7 +21,7 @@ use crate::table::printable;
 const MOST: u64 = 4096;
 
 /// `outwork sdwan enrol`.
-pub(crate) fn enrol(global: &Global, shown: &str, addresses: &[Place]) -> anyhow::Result<()> {
+pub(crate) fn enrol(global: &Global, shown: &str, addresses: &[HostPort]) -> anyhow::Result<()> {
     let mut read = String::new();
     let shown = match shown {
         "-" => {

@@ -12,7 +12,7 @@ use std::process::Child;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use outwork_sdwan::lab::{Lab, Site};
+use outwork_sdwan::lab::{Lab, PORT, Site};
 use serde_json::{Value as Json, json};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -20,7 +20,7 @@ use crate::cli::Global;
 use crate::cli::lab::{LabUplink, SdwanLab, SdwanLabArgs};
 use crate::local::print_json;
 use crate::table::{Table, cell};
-use machine::{FOLDER, ROUTER, clear, inside, lose, namespace, port, run, standing};
+use machine::{FOLDER, Hold, ROUTER, clear, hold, inside, is_held, is_there, lose, namespace, port, run};
 
 /// Between looks at servers that are starting.
 const LOOK: Duration = Duration::from_millis(100);
@@ -36,11 +36,11 @@ pub(crate) fn sdwan(global: &Global, args: &SdwanLabArgs) -> anyhow::Result<()> 
     may_build(effective_user()?)?;
     let Some(command) = &args.command else { return stand(global, args.sites, args.uplinks) };
     if matches!(command, SdwanLab::Stop) {
-        let there = !standing().is_empty() || Path::new(FOLDER).exists();
+        let there = is_there();
         clear()?;
         return done(global, if there { "the lab is gone" } else { "there was no lab" });
     }
-    ensure!(!standing().is_empty(), "there is no lab\n  = help: `outwork lab sdwan` in another terminal builds one");
+    ensure!(is_there(), "there is no lab\n  = help: `outwork lab sdwan` in another terminal builds one");
     match command {
         SdwanLab::Status => status(global),
         SdwanLab::Pull(uplink) => {
@@ -120,10 +120,18 @@ fn ask(site: &str, words: &[&str]) -> Option<Json> {
     serde_json::from_slice(&output.stdout).ok()
 }
 
+/// What is said of a lab whose owner lives no longer.
+const LEFT: &str = "this was left of a lab: who built it has ended without taking it down\n  = help: `outwork lab sdwan stop` removes it, and `outwork lab sdwan` removes it and builds another";
+
 /// `outwork lab sdwan status`.
 fn status(global: &Global) -> anyhow::Result<()> {
-    let entries = std::fs::read_dir(FOLDER).with_context(|| format!("cannot read {FOLDER}"))?;
-    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let is_held = is_held()?;
+    if !is_held && !global.json {
+        writeln!(anstream::stderr(), "{LEFT}")?;
+    }
+    // Of what was left there may be no folder.
+    let entries = std::fs::read_dir(FOLDER).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
     let mut sites: Vec<_> = names.filter(|name| folder(name).is_dir()).collect();
     sites.sort_by_key(|name| (name.len(), name.clone()));
     let told: Vec<_> = sites.into_iter().map(|site| (ask(&site, &["paths"]), site)).collect();
@@ -132,7 +140,7 @@ fn status(global: &Global) -> anyhow::Result<()> {
             let paths = said.as_ref().map(|said| said["paths"].clone());
             json!({ "name": site, "answers": said.is_some(), "paths": paths.unwrap_or_else(|| json!([])) })
         };
-        return print_json(&json!({ "sites": told.iter().map(view).collect::<Vec<_>>() }));
+        return print_json(&json!({ "held": is_held, "sites": told.iter().map(view).collect::<Vec<_>>() }));
     }
     let mut table =
         Table::new(&["SITE", "UPLINK", "TO", "THEIRS", "STATE", ">LATENCY", ">JITTER", ">LOSS", ">SENT", ">RECEIVED"]);
@@ -166,12 +174,13 @@ fn status(global: &Global) -> anyhow::Result<()> {
 
 /// A lab that stands as long as this does.
 struct Standing {
+    hold: Hold,
     servers: Vec<(String, Child)>,
 }
 
 impl Drop for Standing {
     fn drop(&mut self) {
-        if let Err(error) = clear() {
+        if let Err(error) = self.hold.clear() {
             // Where nobody reads that, `stop` says it again.
             let _ = writeln!(anstream::stderr(), "something of the lab is left: {error:#}");
         }
@@ -218,16 +227,19 @@ impl Signals {
 
 /// `outwork lab sdwan`, alone.
 fn stand(global: &Global, sites: u32, uplinks: u32) -> anyhow::Result<()> {
-    ensure!(
-        standing().is_empty() && !Path::new(FOLDER).exists(),
-        "a lab stands already, or something is left of one\n  = help: `outwork lab sdwan stop` removes it"
-    );
     let lab = Lab::new(sites, uplinks)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut signals = Signals::hook().context("cannot hook the signals")?;
+        let (hold, was_left) = hold()?;
         // Whatever happens from here on: nothing stays behind when it is dropped.
-        let mut built = Standing { servers: vec![] };
+        let mut built = Standing { hold, servers: vec![] };
+        if was_left {
+            writeln!(
+                anstream::stderr(),
+                "removed what was left of a lab whose owner had ended without taking it down"
+            )?;
+        }
         machine::build(&lab)?;
         for site in &lab.sites {
             built.servers.push((site.name.clone(), start(&lab, site)?));
@@ -294,12 +306,17 @@ fn introduce(global: &Global, lab: &Lab) -> anyhow::Result<()> {
     let mut out = anstream::stdout();
     let uplinks = one.uplinks.len();
     writeln!(out, "{} sites with {uplinks} uplinks each. Configurations and logs are in {FOLDER}.\n", lab.sites.len())?;
-    let ping = format!("ip netns exec {} ping {}", namespace(&one.name), other.address);
+    // What Debian has without anything else: a shell that opens connections.
+    let talk = format!(
+        "ip netns exec {} bash -c 'while sleep 0.2; do (: </dev/tcp/{}/{PORT}) && date +%T.%3N; done'",
+        namespace(&one.name),
+        other.address
+    );
     let lab = |words: &str| format!("outwork lab sdwan {words}");
     for (command, why) in [
-        (ping, "from one to the other"),
+        (talk, "a connection from one to the other, again and again, and when it was there"),
         (lab("status"), "how paths are, and which of them is taken"),
-        (lab("pull site1 wan1"), "pull a cable, and see what becomes of the ping"),
+        (lab("pull site1 wan1"), "pull a cable, and see what becomes of them"),
         (lab("plug site1 wan1"), "plug it in again"),
         (lab("drop site1 wan1 100"), "lose everything, though the cable is in"),
         (lab("drop site1 wan1 0"), "lose nothing any more"),

@@ -171,6 +171,7 @@ pub(crate) fn of_things(settings: &Settings) -> Vec<(String, Fault)> {
     remarks.extend(acceleration::of_kernel(settings));
     remarks.extend(tunnels::of_routes(settings));
     remarks.extend(tunnels::of_families(settings));
+    remarks.extend(tunnels::of_answers(settings));
     remarks
 }
 

@@ -8,6 +8,7 @@ mod listeners;
 mod profile;
 mod qos;
 mod queries;
+mod reported;
 mod reservations;
 mod sdwan;
 mod tiers;

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use outwork_config::{Fault, Faults, Node, Setting};
+use outwork_config::{Fault, Faults, HostPort, HostPortError, Node, Setting, is_host_name};
 
 /// Where a backend is, and what is spoken there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -198,43 +198,24 @@ impl FromStr for BackendUrl {
 
 /// A host and perhaps a port.
 fn place(authority: &str, usual: Option<u16>) -> Result<Place, BackendUrlError> {
-    let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((address, "")) => (address, None),
-        Some((address, port)) => (address, Some(port.strip_prefix(':').ok_or(BackendUrlError::Port)?)),
-        None => authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port))),
-    };
-    let port = match port {
-        None => usual.ok_or(BackendUrlError::NoPort)?,
-        Some(digits) => digits.parse().ok().filter(|port| *port > 0).ok_or(BackendUrlError::Port)?,
-    };
-    if let Ok(address) = host.parse::<IpAddr>() {
-        // Without brackets, an IPv6 address has no end.
-        let whole = address.is_ipv4() != authority.starts_with('[');
-        return if whole { Ok(Place::Address((address, port).into())) } else { Err(BackendUrlError::Host) };
-    }
-    match is_name(host) && !authority.starts_with('[') {
-        true => Ok(Place::Name { host: host.to_ascii_lowercase(), port }),
-        false => Err(BackendUrlError::Host),
+    match HostPort::parse(authority, usual) {
+        // An address of one link alone is none that `Host` could name.
+        Ok(HostPort::Address(SocketAddr::V6(address))) if address.scope_id() > 0 => Err(BackendUrlError::Host),
+        Ok(HostPort::Address(address)) => Ok(Place::Address(address)),
+        Ok(HostPort::Name { host, port }) => Ok(Place::Name { host: host.to_ascii_lowercase(), port }),
+        Err(HostPortError::Host | HostPortError::Bare(_)) => Err(BackendUrlError::Host),
+        Err(HostPortError::NoPort(_)) => Err(BackendUrlError::NoPort),
+        Err(HostPortError::Port) => Err(BackendUrlError::Port),
     }
 }
 
 /// A service, by the name of its records.
 fn service(name: &str) -> Result<Place, BackendUrlError> {
     match name.rsplit_once(':') {
-        Some((before, _)) if is_name(before) => Err(BackendUrlError::ServicePort),
-        _ if is_name(name) && !domain(name).is_empty() => Ok(Place::Service(name.to_ascii_lowercase())),
+        Some((before, _)) if is_host_name(before) => Err(BackendUrlError::ServicePort),
+        _ if is_host_name(name) && !domain(name).is_empty() => Ok(Place::Service(name.to_ascii_lowercase())),
         _ => Err(BackendUrlError::Host),
     }
-}
-
-/// Whether it could be a name in DNS. Digits and dots alone are an address that is none.
-fn is_name(text: &str) -> bool {
-    let label = |label: &str| {
-        let inner = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
-        inner && !label.is_empty() && label.len() <= 63 && !label.starts_with('-') && !label.ends_with('-')
-    };
-    let text = text.strip_suffix('.').unwrap_or(text);
-    text.len() <= 253 && text.split('.').all(label) && !text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
 }
 
 impl fmt::Display for BackendUrl {
@@ -373,7 +354,8 @@ mod tests {
             ("http://app?x", Path),
             ("http://me:secret@app", Credentials),
             ("http://", Host),
-            ("http://::1", Port),
+            ("http://::1", Host),
+            ("http://[fe80::1%3]:80", Host),
             ("http://10.0.0.256", Host),
             ("http://a b", Host),
             ("http://-a", Host),

@@ -1,11 +1,12 @@
 //! The routes under `/api/v1/sdwan`.
 //!
-//! - `around`: whom this site follows, how its paths fare, and where the network is changed.
+//! - `around`: whom this site follows, and how its paths fare. `elsewhere`: where the network is changed.
 //! - `keys`: how another key takes over from that of an uplink.
 //! - `policies`: classes, policies, and what becomes of a flow.
 //! - `qos`: how uplinks are shaped.
 
 mod around;
+mod elsewhere;
 mod keys;
 mod policies;
 mod qos;
@@ -13,7 +14,7 @@ mod qos;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::extract::State;
 use outwork_front::api::{Json, Problem, Query, Viewer};
@@ -27,6 +28,7 @@ use crate::control::told::{EventTold, PathOf, PathTold, Paths, SiteTold};
 use crate::controller::Controller;
 use crate::follower::Follower;
 use crate::kernel::Carried;
+use crate::millis::millis;
 use crate::service::Service;
 
 /// What this process is in the network.
@@ -458,10 +460,6 @@ async fn sites(
 
 /// States of a path that carries traffic.
 const CARRY: [&str; 2] = ["up", "suspect"];
-
-fn millis(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e3
-}
 
 /// The paths to other sites, and how they are.
 #[utoipa::path(get, path = "/paths", tag = "sdwan", params(ListQuery),

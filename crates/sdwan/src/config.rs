@@ -1,17 +1,17 @@
 //! What the configuration says, and what is wrong with it.
 //!
 //! - [`health`]: how paths are watched, and when traffic leaves one.
-//! - [`families`]: uplinks that no path can be made of.
+//! - [`families`]: uplinks that no path can be made of; [`answers`], what may go another way than it came.
 //! - [`policy`]: classes, applications and policies; [`matching`], what they tell flows by.
 //! - [`qos`]: how uplinks are shaped.
 //! - [`network`]: the same as a controller says it of all sites; [`partial`], settings of which it says a part.
 
+pub mod answers;
 pub mod families;
 pub mod health;
 pub mod matching;
 pub mod network;
 pub mod partial;
-pub mod place;
 pub mod policy;
 pub mod qos;
 
@@ -22,7 +22,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use outwork_config::{Affinity, At, ByteSize, Fault, Secret, choice, hours, mins, secs, section, text_setting};
+use outwork_config::{
+    Affinity, At, ByteSize, Fault, HostPort, Secret, choice, hours, mins, secs, section, text_setting,
+};
 use outwork_front::filter::Network;
 use outwork_host::name::InterfaceName;
 use outwork_net::netlink::Prefix;
@@ -32,7 +34,6 @@ use outwork_wireguard::{PresharedKey, PublicKey};
 use crate::plane::worker::SOCKETS;
 use crate::routing::masked;
 pub use health::HealthSettings;
-use place::Place;
 use policy::{ApplicationSettings, ClassSettings, PolicySettings};
 use qos::QosSettings;
 
@@ -82,7 +83,7 @@ section! {
     #[required_keys]
     pub struct FollowSettings {
         /// Where it listens: addresses or names with ports, the first that answers counts. A name is looked up each time that the controller is dialled.
-        pub address: Vec<Place> [restart],
+        pub address: Vec<HostPort> [restart],
         /// Between reports of how paths are, and of what has gone by them.
         pub report: Duration [restart, range secs(1)..=hours(1)] = secs(10),
         /// Reports that are kept while the controller is not to be reached; beyond it, the oldest go.
@@ -127,7 +128,7 @@ section! {
         /// The first public key that it ever had, where that is another: hubs know it by that. Of use where paths go by hubs.
         pub first_public_key: Option<KeyText>,
         /// Where it can be dialled: an address or a name, and a port; unset, it dials.
-        pub endpoint: Option<Place>,
+        pub endpoint: Option<HostPort>,
         /// What it is worth to avoid it, in milliseconds of delay.
         pub cost: u16 = 0,
         /// Bits a second; 0 where nobody has said.
@@ -204,16 +205,18 @@ section! {
     pub struct Uplink {
         /// What it is called in metrics, in the API and in the log.
         pub name: String [restart],
-        /// The interface that datagrams leave by, and come by; unset, the kernel chooses. One that is not there is waited for.
+        /// The interface that datagrams leave by, and come by; unset, the kernel chooses by its routes, whatever the address: of two uplinks without one, both leave by the best default route,
+        /// unless rules by source address lead elsewhere. One that is not there is waited for.
         pub interface: Option<InterfaceName> [restart],
-        /// The port, and the address where it is to be one. The unspecified address is every one of its family; `[::]:51820` is IPv6 alone.
+        /// The port, and the address where it is to be one. The unspecified address is every one of its family; `[::]:51820` is IPv6 alone. An address says what datagrams come from, and not
+        /// which way they go: that says `interface`.
         pub listen: Vec<SocketAddr> [restart] = vec![SocketAddr::from(([0, 0, 0, 0], 51820))],
         /// The private key in base64, as `wg genkey` writes it. Unset, and without `private_key_file`, one is made at the first start and kept in `store.data_dir`.
         pub private_key: Option<Secret> [restart],
         /// A file that has the private key.
         pub private_key_file: Option<PathBuf> [restart],
         /// Where other sites can dial it: an address or a name, and a port, that lead to it from outside. Unset, it dials.
-        pub endpoint: Option<Place> [restart],
+        pub endpoint: Option<HostPort> [restart],
         /// Who carries the tunnels of peers that are joined to it. By one that may be the kernel's no site is joined: the kernel knows no paths and policies.
         pub carrier: CarrierKind [restart] = CarrierKind::Process,
         /// What it is worth to avoid it, in milliseconds of delay. Of a site that follows a controller, what that says counts, for this and all that follows.
@@ -239,7 +242,7 @@ section! {
         /// A key that both were given beforehand, in base64, as `wg genpsk` writes it.
         pub preshared_key: Option<Secret>,
         /// Where it is: an address or a name, and a port; unset, it has to come to us.
-        pub endpoint: Option<Place>,
+        pub endpoint: Option<HostPort>,
         /// The networks behind it: packets for them go to it, and it may send from no others. Of networks within each other the narrowest counts.
         pub allowed_ips: Vec<Network>,
         /// It hears of us at least so often, which keeps the way through a NAT open.
@@ -396,8 +399,13 @@ fn left_to_kernel(uplink: &Uplink, at: &mut At<'_>) {
     }
 }
 
+/// Whether there is no uplink: not one, that is, that could not be read.
+fn has_no_uplink(sdwan: &Sdwan, at: &At<'_>) -> bool {
+    sdwan.uplink.is_empty() && !at.left_out().any(|key| key.starts_with("uplink"))
+}
+
 fn sdwan(sdwan: &Sdwan, at: &mut At<'_>) {
-    if sdwan.uplink.is_empty() && sdwan.controller.is_some() {
+    if has_no_uplink(sdwan, at) && sdwan.controller.is_some() {
         let fault = Fault::new("there is no uplink that the controller could say anything of");
         at.fault("controller", fault.expected("a [[sdwan.uplink]] at least"));
     }
@@ -431,13 +439,14 @@ fn sdwan(sdwan: &Sdwan, at: &mut At<'_>) {
 }
 
 fn sites(sdwan: &Sdwan, at: &mut At<'_>) {
-    if sdwan.uplink.is_empty() && !sdwan.site.is_empty() {
+    if has_no_uplink(sdwan, at) && !sdwan.site.is_empty() {
         let fault =
             Fault::new("there is no uplink that they could be reached by").expected("a [[sdwan.uplink]] at least");
         at.fault("site", fault);
     }
     let can_join = |uplink: &Uplink| uplink.carrier == CarrierKind::Process;
-    if !sdwan.uplink.is_empty() && !sdwan.site.is_empty() && !sdwan.uplink.iter().any(can_join) {
+    let knows_all = !at.left_out().any(|key| key.starts_with("uplink"));
+    if knows_all && !sdwan.uplink.is_empty() && !sdwan.site.is_empty() && !sdwan.uplink.iter().any(can_join) {
         let fault = Fault::new("all uplinks may be the kernel's, and no site is joined by those");
         at.fault("site", fault.expected("an uplink with carrier = \"process\" at least"));
     }
@@ -502,15 +511,16 @@ pub(crate) fn is_within(network: &Network, other: &Network) -> bool {
 }
 
 fn peers(sdwan: &Sdwan, at: &mut At<'_>) {
-    if sdwan.uplink.is_empty() && !sdwan.peer.is_empty() {
+    if has_no_uplink(sdwan, at) && !sdwan.peer.is_empty() {
         let fault = Fault::new("there is no uplink that they could come by").expected("a [[sdwan.uplink]] at least");
         at.fault("peer", fault);
     }
     let mut keys = BTreeMap::new();
     let mut networks: BTreeMap<String, usize> = BTreeMap::new();
+    let knows_all = !at.left_out().any(|key| key.starts_with("uplink"));
     for (index, peer) in sdwan.peer.iter().enumerate() {
         let uplink = sdwan.uplink_of(peer);
-        if let (Some(name), None) = (&peer.uplink, uplink) {
+        if let (Some(name), None, true) = (&peer.uplink, uplink, knows_all) {
             let known: Vec<_> = sdwan.uplink.iter().map(|uplink| uplink.name.as_str()).collect();
             let fault = Fault::new(format!("no uplink is called {name:?}")).expected(match known.is_empty() {
                 true => "the name of an uplink".to_owned(),

@@ -7,11 +7,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use outwork_config::HostPort;
 use outwork_net::netlink::wireguard::{Control, Device, Peer};
 use outwork_net::netlink::{self, Connection, LinkSettings, Prefix};
 use outwork_wireguard::{PrivateKey, PublicKey};
 
-use crate::config::place::Place;
 use crate::config::{CarrierKind, PeerSettings, Sdwan};
 use crate::routing::Way;
 
@@ -256,7 +256,7 @@ fn joined(peer: &PeerSettings) -> Peer {
     Peer {
         public_key: peer.public_key.0.0,
         preshared_key: *peer.preshared().bytes(),
-        endpoint: peer.endpoint.as_ref().and_then(Place::address),
+        endpoint: peer.endpoint.as_ref().and_then(HostPort::address),
         keepalive: u16::try_from(seconds).unwrap_or(u16::MAX),
         networks: networks.collect(),
     }

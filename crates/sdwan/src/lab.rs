@@ -17,6 +17,9 @@ pub const SITES: u32 = 20;
 /// The most uplinks of a site: so many at both ends give as many paths as there can be.
 pub const UPLINKS: u32 = (PATHS_A_SITE as u32).isqrt();
 
+/// Where each site answers by HTTP: whoever is at another sees by that whether it is to be reached.
+pub const PORT: u16 = 80;
+
 /// An uplink.
 #[derive(Debug)]
 pub struct Uplink {
@@ -100,6 +103,11 @@ impl Lab {
                 );
             }
         }
+        let _ = write!(
+            text,
+            "\n[front]\nworkers = 1\n\n[[front.listener]]\naddress = '0.0.0.0:{PORT}'\n\n[[front.route]]\npath = '/*'\nrespond = {{ status = 200, body = \"{}\\n\" }}\n",
+            site.name
+        );
         text
     }
 }
@@ -128,6 +136,7 @@ mod tests {
         assert!(text.starts_with("[store]\ndata_dir = \"/a \\\"place\\\"\"\n"), "{text}");
         let count = |what: &str| text.matches(what).count();
         assert_eq!((count("private_key = "), count("public_key = "), count("[[sdwan.site]]")), (4, 76, 19), "{text}");
+        assert!(text.contains("address = '0.0.0.0:80'") && text.contains("body = \"site3\\n\""), "{text}");
         for uplink in &uplinks {
             assert_eq!(count(&format!("endpoint = '{}:", uplink.address)), 1, "{text}");
         }

@@ -5,7 +5,7 @@
 //! - [`plane`]: what packets go through on their way.
 //! - [`control`]: handshakes, and what workers are to know.
 //! - [`keys`]: who we are at uplinks, and how another key takes over.
-//! - [`names`]: where endpoints are that have names.
+//! - [`resolve`]: where endpoints are that have names.
 //! - [`qos`]: how uplinks are shaped. [`kernel`]: what is left to the kernel's WireGuard. [`routing`]: by which table packets come to tunnels.
 //! - `plan`: from the one to the other.
 //! - [`lab`]: sites to practise on, on one machine.
@@ -30,11 +30,12 @@ pub mod kernel;
 pub mod keys;
 pub mod lab;
 pub mod metrics;
-pub mod names;
+mod millis;
 pub mod network;
 mod plan;
 pub mod plane;
 pub mod qos;
+pub mod resolve;
 pub mod routing;
 pub mod service;
 pub mod uplinks;

@@ -275,7 +275,7 @@ fn number(counter: &AtomicU64) -> Value {
 }
 
 /// Why packets came to nothing, and how many.
-fn lost(counters: &Counters) -> [(&'static str, &AtomicU64); 18] {
+fn lost(counters: &Counters) -> [(&'static str, &AtomicU64); 19] {
     [
         ("unrouted", &counters.unrouted),
         ("malformed", &counters.malformed),
@@ -286,6 +286,7 @@ fn lost(counters: &Counters) -> [(&'static str, &AtomicU64); 18] {
         ("noise", &counters.noise),
         ("not-of-a-site", &counters.not_of_a_site),
         ("unreadable", &counters.unreadable),
+        ("other-version", &counters.other_version),
         ("undelivered", &counters.undelivered),
         ("unheard", &counters.unheard),
         ("unsent", &counters.unsent),

@@ -5,9 +5,9 @@ mod policies;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use outwork_config::HostPort;
 use outwork_front::filter::Network as Net;
 
-use crate::config::place::Place;
 use crate::config::{CarrierKind, FarUplink, PeerSettings, Sdwan, SiteSettings, Uplink as OwnUplink};
 use crate::control::sites::{self, Remote};
 use crate::control::{Plan, Wanted};
@@ -64,7 +64,7 @@ fn peers(settings: &Sdwan) -> Vec<Wanted> {
             uplink: UplinkIndex(uplink),
             remote: peer.public_key.0,
             psk: peer.preshared(),
-            endpoint: peer.endpoint.as_ref().and_then(Place::address),
+            endpoint: peer.endpoint.as_ref().and_then(HostPort::address),
             keepalive: peer.keepalive,
             networks: prefixes(&peer.allowed_ips),
         })
@@ -73,7 +73,7 @@ fn peers(settings: &Sdwan) -> Vec<Wanted> {
 }
 
 /// Who can begin to talk to an uplink that has, or has not, an endpoint.
-fn reach(endpoint: Option<&Place>) -> Reach {
+fn reach(endpoint: Option<&HostPort>) -> Reach {
     if endpoint.is_some() { Reach::Public } else { Reach::Closed }
 }
 
@@ -90,7 +90,7 @@ fn own_uplink(id: UplinkId, uplink: &OwnUplink) -> Uplink {
 fn far_uplink(id: UplinkId, uplink: &FarUplink) -> Uplink {
     let FarUplink { endpoint, cost, bandwidth, metered, backup, .. } = uplink;
     // Of who dials, the families are known when it has come, and those of a name when it was found: any will do.
-    let at = endpoint.as_ref().and_then(Place::address);
+    let at = endpoint.as_ref().and_then(HostPort::address);
     let is = |wanted: fn(&SocketAddr) -> bool| at.as_ref().is_none_or(wanted);
     let families = Families { v4: is(SocketAddr::is_ipv4), v6: is(SocketAddr::is_ipv6) };
     let reach = reach(endpoint.as_ref());
@@ -126,7 +126,7 @@ fn all_sites(settings: &Sdwan, numbers: &mut Numbers) -> sites::Plan {
             uplinks.insert(number, uplink.name.clone());
             let [next, first] = [uplink.next_public_key, uplink.first_public_key].map(|key| key.map(|key| key.0));
             let key = uplink.public_key.0;
-            let endpoint = uplink.endpoint.as_ref().and_then(Place::address);
+            let endpoint = uplink.endpoint.as_ref().and_then(HostPort::address);
             let known = Remote { key, next, first: first.unwrap_or(key), endpoint };
             remote.insert(number, known);
             there.push(far_uplink(number, uplink));

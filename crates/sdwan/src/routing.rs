@@ -29,7 +29,7 @@ const NARROW: u32 = 2;
 const OWN_ADDRESSES: u32 = 3;
 const OURS: u32 = 4;
 /// A network of so few bits, or fewer, is the Internet or a part of it, and nobody's own: it is wider than all that are set aside for those (RFC 1918, RFC 4193).
-const WIDE: u8 = 6;
+pub const WIDE: u8 = 6;
 /// Who makes routes that are this machine's own: the kernel, whoever sets it up at its start, the administrator, router advertisements, and DHCP (`/etc/iproute2/rt_protos`). Not
 /// daemons of routing, whose tables may be those of the Internet.
 const OWN: [u8; 5] = [KERNEL, 3, 4, 9, 16];

@@ -36,7 +36,6 @@ use crate::engine::policy::PolicyError;
 use crate::kernel::{Carried, Kernel, KernelError};
 use crate::keys::rotation::State;
 use crate::keys::{self, Be, KeyTold, Keys, KeysError};
-use crate::names::{self, Names};
 use crate::plan::Numbers;
 use crate::plane::gauge;
 use crate::plane::join::Offload;
@@ -45,12 +44,11 @@ use crate::plane::tunnel::UplinkIndex;
 use crate::plane::view::View;
 use crate::plane::worker::Worker;
 use crate::qos::{Qos, QosError, Undone};
-use crate::routing::RoutingError;
+use crate::resolve::{self, Names};
+use crate::routing::{Hidden, RoutingError};
 use crate::uplinks::Uplinks;
 use change::InForce;
 
-/// Sessions of all tunnels, and handshakes under way.
-const SESSIONS: u32 = 1 << 16;
 /// As many workers as processors, but no more than these.
 const WORKERS: usize = 8;
 /// How long is waited for an answer of control.
@@ -150,6 +148,8 @@ pub struct Service {
     threads: Mutex<Vec<JoinHandle<()>>>,
     numbers: Mutex<Numbers>,
     names: Names,
+    /// What this machine keeps to itself of what is behind others.
+    hidden: ArcSwap<Vec<Hidden>>,
     /// What was taken up last.
     in_force: Mutex<InForce>,
     /// Other descriptors of the queues, for who comes after.
@@ -189,7 +189,8 @@ impl Service {
         let shares = queues.iter().map(Queue::share).collect::<Result<_, _>>().map_err(ServiceError::Thread)?;
         let (notices, heard) = sync_channel(NOTICES);
         let (orders, ordered) = sync_channel(16);
-        let sessions = Arc::new(Table::new(SESSIONS));
+        // Tunnels bring room for theirs.
+        let sessions = Arc::new(Table::new(0));
         let control = Arc::new(Waker::new()?);
         let wakers = (0..count).map(|_| Waker::new()).collect::<Result<_, _>>()?;
         let view = View::empty();
@@ -225,6 +226,7 @@ impl Service {
             threads: Mutex::default(),
             numbers: Mutex::default(),
             names: Names::default(),
+            hidden: ArcSwap::default(),
             in_force: Mutex::new(InForce::nothing()?),
             queues: Mutex::new(shares),
         };
@@ -504,7 +506,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Does what is due with the keys, the names and the routes of a service, for as long as it is awaited.
 pub async fn tend(service: Arc<Service>) {
-    tokio::join!(keys::tend(Arc::clone(&service)), names::tend(Arc::clone(&service)), tend_routes(service));
+    tokio::join!(keys::tend(Arc::clone(&service)), resolve::tend(Arc::clone(&service)), tend_routes(service));
 }
 
 /// Sees to what this machine answers by from the addresses of its uplinks.

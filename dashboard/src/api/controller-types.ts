@@ -1,6 +1,6 @@
 // The shapes of what a controller says of its network: /api/v1/controller. Times are RFC 3339 strings.
 
-export type DocumentKind = "sites" | "uplinks" | "classes" | "applications" | "policies";
+export type DocumentKind = "sites" | "uplinks" | "classes" | "applications" | "policies" | "settings";
 
 /** What a document says, in the words of the configuration file. */
 export type Body = Record<string, unknown>;
@@ -20,6 +20,8 @@ export interface NetworkDocument {
 export interface Enrolment {
   id: number;
   site: string;
+  /** The networks that the site may come with; none where nobody has said which. */
+  subnets: string[] | null;
   created: string;
   created_by: string;
   expires: string;
@@ -35,6 +37,10 @@ export interface Presence {
   version: number | null;
   /** Whether that is the one of now. */
   current: boolean;
+  /** Why it does not take up what it was told, where that is so. */
+  refused: string | null;
+  /** The release that it runs; none where it has not said. */
+  release: string | null;
 }
 
 /** A path of the network, as the site at its near end has reported it last. */
@@ -76,4 +82,42 @@ export interface NetworkChange {
   target: string;
   /** What was there before and after, as JSON; empty where there is nothing to tell. */
   detail: string;
+  /** The version of the network that it has made, with all that was made at once; none where it has made none, and cannot be taken back. */
+  revision: number | null;
+}
+
+/** What a document says, and what it would say; none where it is not there, or would go. */
+export interface DocumentChange {
+  /** As `policy`. */
+  kind: string;
+  id: string;
+  before: Body | null;
+  after: Body | null;
+}
+
+/** What changes come to. */
+export interface ChangeList {
+  /** Whether they are made, and not only tried. */
+  made: boolean;
+  items: DocumentChange[];
+  /** How many sites run another release than the controller: they refuse documents with what theirs does not know. */
+  other_releases: number;
+}
+
+/** What flows under a policy have sent; none for those under none. */
+export interface PolicySent {
+  policy: string | null;
+  packets: number;
+  octets: number;
+}
+
+/** What was sent under a policy in a time: in all, in each part in which anything was, and by each site. */
+export interface PolicyTraffic {
+  policy: string;
+  packets: number;
+  octets: number;
+  /** Seconds of a part. */
+  step_seconds: number;
+  items: { at: string; packets: number; octets: number }[];
+  sites: { site: string; packets: number; octets: number }[];
 }

@@ -11,9 +11,9 @@ export interface Query<T> {
   refetch: () => void;
 }
 
-interface Options {
-  /** Milliseconds between polls, while the page is visible. */
-  every?: number;
+interface Options<T> {
+  /** Milliseconds between polls, while the page is visible; by what was answered last, where it matters how much that is. */
+  every?: number | ((last: T | undefined) => number);
   /** The field that identifies a row, so that a refresh keeps rows (and the focus in them) in place. */
   key?: string;
 }
@@ -22,7 +22,7 @@ interface Options {
 export function createQuery<S, T extends object>(
   source: Accessor<S>,
   load: (source: S, signal: AbortSignal) => Promise<T>,
-  options: Options = {},
+  options: Options<T> = {},
 ): Query<T> {
   const [store, setStore] = createStore<{ value: T | undefined }>({ value: undefined });
   const [error, setError] = createSignal<Problem | null>(null);
@@ -51,10 +51,19 @@ export function createQuery<S, T extends object>(
   createEffect(on(connectionRestored, refetch, { defer: true }));
 
   if (options.every !== undefined) {
-    const timer = setInterval(() => {
-      if (!document.hidden && !loading()) refetch();
-    }, options.every);
-    onCleanup(() => clearInterval(timer));
+    const { every } = options;
+    let timer: ReturnType<typeof setTimeout>;
+    const wait = () => {
+      timer = setTimeout(
+        () => {
+          if (!document.hidden && !loading()) refetch();
+          wait();
+        },
+        typeof every === "number" ? every : every(store.value),
+      );
+    };
+    wait();
+    onCleanup(() => clearTimeout(timer));
   }
   onCleanup(() => controller.abort());
 

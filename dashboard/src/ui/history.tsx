@@ -16,8 +16,10 @@ export function History<T>(props: {
   path: string;
   columns: string[];
   class?: string;
+  /** Whether rows end with something to do. */
+  tools?: boolean;
   empty: JSX.Element;
-  children: (row: T) => JSX.Element;
+  children: (row: T, refresh: () => void) => JSX.Element;
 }) {
   const [rows, setRows] = createSignal<T[] | null>(null);
   const [next, setNext] = createSignal<string | null>(null);
@@ -56,10 +58,15 @@ export function History<T>(props: {
                 <thead>
                   <tr>
                     <For each={props.columns}>{(column) => <th scope="col">{column}</th>}</For>
+                    <Show when={props.tools}>
+                      <th scope="col">
+                        <span class="visually-hidden">Actions</span>
+                      </th>
+                    </Show>
                   </tr>
                 </thead>
                 <tbody>
-                  <For each={list()}>{props.children}</For>
+                  <For each={list()}>{(row) => props.children(row, () => void load.run(null))}</For>
                 </tbody>
               </table>
             </div>

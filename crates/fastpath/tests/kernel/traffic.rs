@@ -13,7 +13,7 @@ use outwork_fastpath::{
 use rustix::net::{AddressFamily, RecvFlags, SocketType, recv, socket};
 
 use crate::site::{
-    FAMILIES, Family, PATIENCE, Site, ask, attended, exchange, pool_settings, serve, serve_all, settings,
+    FAMILIES, Family, PATIENCE, Site, Waiting, ask, attended, exchange, pool_settings, serve, serve_all, settings,
 };
 
 const NATIVE: Tier = Tier::Xdp(Mode::Native);
@@ -120,14 +120,14 @@ fn a_packet_travels_whole_in_another_one_to_a_backend_that_answers_for_itself() 
             });
             let client = site.socket(service);
             let packet = attended(&site, &fastpath, || {
-                let deadline = std::time::Instant::now() + PATIENCE;
+                let mut waiting = Waiting::begin();
                 loop {
                     client.send(b"a question").unwrap();
                     let mut buffer = [0; 2048];
                     if let Ok((length, _)) = recv(&raw, &mut buffer, RecvFlags::empty()) {
                         return buffer[..length].to_vec();
                     }
-                    assert!(std::time::Instant::now() < deadline, "nothing comes: {:?}", fastpath.tallies());
+                    assert!(!waiting.is_over(), "nothing comes: {:?}", fastpath.tallies());
                 }
             });
             // Of IPv4, the socket gives the outer header as well.

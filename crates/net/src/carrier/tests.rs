@@ -259,33 +259,39 @@ fn what_is_too_long_for_the_interface_is_refused_and_runs_go_on() {
 
 #[test]
 fn a_port_where_nobody_listens_is_told_and_hinders_nothing_to_others() {
-    for address in LOOPBACKS {
-        let (server, client) = (socket(address), socket(address));
-        let closed = socket(address).local();
-        for _ in 0..3 {
+    // A port where somebody listened goes on being heard at for as long as a program that was started meanwhile has its socket: here nobody ever did.
+    let lab = Lab::new();
+    let host = lab.namespace("host");
+    host.run(|| {
+        for address in LOOPBACKS {
+            let (server, client) = (socket(address), socket(address));
+            let mut closed = server.local();
+            closed.set_port(9);
+            for _ in 0..3 {
+                send(&client, way(closed), b"to a closed port", 16);
+                // The answer has come already; neither what is sent nor what is received next hears of it.
+                send(&client, way(server.local()), &octets(3000), 1000);
+            }
             send(&client, way(closed), b"to a closed port", 16);
-            // The answer has come already; neither what is sent nor what is received next hears of it.
-            send(&client, way(server.local()), &octets(3000), 1000);
-        }
-        send(&client, way(closed), b"to a closed port", 16);
-        assert_eq!(client.receive(&mut [0; 100]).unwrap(), None);
-        assert_eq!(shapes(&receive(&server, 9000).1), [(3000, 1000); 3]);
+            assert_eq!(client.receive(&mut [0; 100]).unwrap(), None);
+            assert_eq!(shapes(&receive(&server, 9000).1), [(3000, 1000); 3]);
 
-        let mut entries = [poll::Entry::readable(&client)];
-        poll::wait(&mut entries, None).unwrap();
-        assert!(entries[0].has_errors());
-        let mut count = 0;
-        let told = client.failures(|failure| {
-            assert_eq!((failure.to, failure.told_by), (closed, Some(closed.ip())));
-            assert_eq!((failure.reason, failure.mtu), (Reason::PortUnreachable, 0));
-            assert_eq!(failure.quote, b"to a closed port");
-            count += 1;
-        });
-        assert_eq!((told.unwrap(), count), (4, 4));
-        let mut entries = [poll::Entry::readable(&client)];
-        assert_eq!(poll::wait(&mut entries, Some(std::time::Duration::ZERO)).unwrap(), 0);
-        assert!(!entries[0].has_errors());
-    }
+            let mut entries = [poll::Entry::readable(&client)];
+            poll::wait(&mut entries, None).unwrap();
+            assert!(entries[0].has_errors());
+            let mut count = 0;
+            let told = client.failures(|failure| {
+                assert_eq!((failure.to, failure.told_by), (closed, Some(closed.ip())));
+                assert_eq!((failure.reason, failure.mtu), (Reason::PortUnreachable, 0));
+                assert_eq!(failure.quote, b"to a closed port");
+                count += 1;
+            });
+            assert_eq!((told.unwrap(), count), (4, 4));
+            let mut entries = [poll::Entry::readable(&client)];
+            assert_eq!(poll::wait(&mut entries, Some(std::time::Duration::ZERO)).unwrap(), 0);
+            assert!(!entries[0].has_errors());
+        }
+    });
 }
 
 #[test]

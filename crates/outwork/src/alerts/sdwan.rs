@@ -41,6 +41,8 @@ pub(crate) struct ControlsReading {
     pub(crate) away: (u64, Vec<String>),
     /// Sites that do not take up what they are told: how many, and why the first of them.
     pub(crate) behind: (u64, Vec<String>),
+    /// Whether sites are told nothing, as it came out of a backup that is older than what they were told.
+    pub(crate) is_held_back: bool,
 }
 
 /// What holds of it.
@@ -54,6 +56,7 @@ pub(super) fn findings(reading: &SdwanReading, now: SystemTime) -> Vec<Finding> 
         follows.and_then(|follows| certificate(follows, now)),
         controls.and_then(|controls| sites_away(&controls.away)),
         controls.and_then(|controls| sites_behind(&controls.behind)),
+        controls.and_then(held_back),
     ]
     .into_iter()
     .flatten()
@@ -131,6 +134,16 @@ fn sites_behind((count, first): &(u64, Vec<String>)) -> Option<Finding> {
     Some(advise(found, advice, &["controller.listen"]))
 }
 
+fn held_back(controls: &ControlsReading) -> Option<Finding> {
+    if !controls.is_held_back {
+        return None;
+    }
+    let what = "sites were told a later version of the network than this controller has: it came out of an older backup, and tells them nothing; they go on as they were told";
+    let advice = "see `outwork sdwan changes` for what is missing here and make it anew; `outwork sdwan accept` then has all sites told what the network is";
+    let found = finding("network_held_back", Severity::Critical, true, Duration::ZERO, what.to_owned());
+    Some(advise(found, advice, &["controller.listen"]))
+}
+
 /// The first of so many.
 fn of_all(count: u64, first: &[String]) -> String {
     let more = count.saturating_sub(first.len() as u64);
@@ -192,9 +205,13 @@ mod tests {
         let controls = ControlsReading {
             away: (1, vec!["north, since yesterday".to_owned()]),
             behind: (3, vec!["south: the file has faults".to_owned()]),
+            is_held_back: false,
         };
-        let reading = SdwanReading { controls: Some(controls), ..SdwanReading::default() };
-        let told: Vec<_> = findings(&reading, at(1)).into_iter().map(|one| (one.id, one.what)).collect();
+        let reading = |controls| SdwanReading { controls: Some(controls), ..SdwanReading::default() };
+        let held_back = ControlsReading { is_held_back: true, ..ControlsReading::default() };
+        let found = findings(&reading(held_back), at(1)).remove(0);
+        assert_eq!((found.id, found.severity), ("network_held_back", Severity::Critical));
+        let told: Vec<_> = findings(&reading(controls), at(1)).into_iter().map(|one| (one.id, one.what)).collect();
         let [away, behind] = told.as_slice() else { panic!("{told:?}") };
         assert!(away.0 == "sites_away" && away.1.ends_with("north, since yesterday"), "{}", away.1);
         assert!(behind.0 == "sites_behind" && behind.1.ends_with("faults; and 2 more"), "{}", behind.1);

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 pub(crate) enum LabCommand {
     /// Builds sites with several uplinks each in network namespaces of this machine, and runs a server in each, until ctrl-C
     ///
-    /// Needs root, and `ip` of iproute2. Every uplink has a cable of its own to a router, by which each reaches each. The other commands break these and mend
+    /// Needs root, and `ip` of iproute2. What it prints says how one site talks to another, which takes no more than a shell: each answers by HTTP as well. Every uplink has a cable of its own to a router, by which each reaches each. The other commands break these and mend
     /// them, from another terminal. What was built is gone when it ends.
     #[command(args_conflicts_with_subcommands = true)]
     #[command(after_help = "\

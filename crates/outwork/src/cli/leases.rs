@@ -121,8 +121,8 @@ pub(crate) struct ListArgs {
     pub(crate) after: Option<String>,
 }
 
-fn limit(text: &str) -> Result<NonZeroUsize, &'static str> {
-    text.parse().map_err(|_| "expected 1 or more; --all lists every lease")
+pub(super) fn limit(text: &str) -> Result<NonZeroUsize, &'static str> {
+    text.parse().map_err(|_| "expected 1 or more; --all lists every one")
 }
 
 /// What a lease's address is doing.

@@ -1,12 +1,14 @@
 //! The arguments of `outwork sdwan`.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use outwork_sdwan::config::place::Place;
+use outwork_config::HostPort;
 
 use super::duration;
+use super::leases::limit;
 
 /// `outwork sdwan`.
 #[derive(Debug, Subcommand)]
@@ -55,7 +57,7 @@ Examples:
         shown: String,
         /// Where the controller is, for this once; without it, where sdwan.controller.address says.
         #[arg(long, value_name = "HOST:PORT")]
-        controller: Vec<Place>,
+        controller: Vec<HostPort>,
     },
     /// Makes another key for an uplink of this site, which takes over from the one that it has: at the site
     ///
@@ -85,14 +87,74 @@ Examples:
         /// What it is called.
         site: String,
     },
-    /// Says which sites are connected to the controller, and whether they hold what the network is now
+    /// Says which sites are connected to the controller, and whether they hold what the network is now; at a site, how it stands with its controller
     #[command(after_help = "\
 Examples:
   outwork sdwan status
-  outwork sdwan status --json | jq '.items[] | select(.current | not) | .site'")]
+  outwork sdwan status --json | jq '.items[] | select(.current | not) | .site'
+  outwork sdwan status --json | jq '.follows | [.version, .error]'  # at a site")]
     Status,
-    /// Lists who has changed what of the network, the latest first
-    Changes,
+    /// Lists the paths of the network as sites have reported them, or says how one was: at the controller
+    ///
+    /// `outwork paths` says it of a site's own, as they are at this moment.
+    #[command(after_help = "\
+Examples:
+  outwork sdwan paths --state down
+  outwork sdwan paths --site north --all
+  outwork sdwan paths 12 --last 24h
+  outwork sdwan paths --all --json | jq '.items[] | select(.loss > 0.01) | [.site, .remote_site]'")]
+    Paths {
+        /// The number of one, as the list says it: how it was, by report or in spans.
+        #[arg(conflicts_with_all = ["site", "state", "limit", "all", "after"])]
+        number: Option<i64>,
+        /// Of the last so long.
+        #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "1h", requires = "number")]
+        last: Duration,
+        /// From or to this site.
+        #[arg(long, value_name = "SITE")]
+        site: Option<String>,
+        /// In this state: new, down, trial, up, suspect, unknown or gone.
+        #[arg(long)]
+        state: Option<String>,
+        #[command(flatten)]
+        page: PageArgs,
+    },
+    /// Lists what has happened at sites, the latest first, with the reason for each switch: at the controller
+    #[command(after_help = "\
+Examples:
+  outwork sdwan events
+  outwork sdwan events --site north --limit 20
+  outwork sdwan events --all --json | jq '.items[] | select(.kind == \"switch\") | [.at, .site, .why]'")]
+    Events {
+        /// At this site.
+        #[arg(long, value_name = "SITE")]
+        site: Option<String>,
+        #[command(flatten)]
+        page: PageArgs,
+    },
+    /// Lists the certificates of a site whose time is not over: at the controller
+    #[command(after_help = "\
+Examples:
+  outwork sdwan certificates north
+  outwork sdwan certificates north --json | jq '.items[] | select(.revoked == null) | .expires'")]
+    Certificates {
+        /// What it is called.
+        site: String,
+    },
+    /// Lists who has changed what of the network, the latest first, or says what a change was: at the controller
+    #[command(after_help = "\
+Examples:
+  outwork sdwan changes
+  outwork sdwan changes 17
+  outwork sdwan changes --limit 20 --after 400
+  outwork sdwan changes --all --json | jq '.items[] | select(.who | startswith(\"site \"))'")]
+    Changes {
+        /// The number of one: what it has changed, key by key.
+        #[arg(conflicts_with_all = ["limit", "all", "after"])]
+        number: Option<i64>,
+        #[command(flatten)]
+        page: PageArgs,
+    },
     /// Takes a change of the network back: at the controller
     ///
     /// With it goes all that was made at once, such as the uplinks that went with a site. Nothing is done where what it has changed was changed again since. It is a change as well:
@@ -108,6 +170,18 @@ Examples:
         /// Says what would change, and changes nothing.
         #[arg(long)]
         check: bool,
+    },
+    /// Has all sites told what the network is, though some were told a later version: at a controller that came out of a backup
+    ///
+    /// Until then it tells them nothing, and they go on as they were told: what the backup does not have may be made anew before. `outwork status` says whether that is so.
+    #[command(after_help = "\
+Examples:
+  outwork sdwan accept
+  outwork sdwan accept --beyond 412")]
+    Accept {
+        /// Goes beyond this version, which a site holds and cannot show that it was told.
+        #[arg(long, value_name = "VERSION")]
+        beyond: Option<u64>,
     },
     /// Lists, adds, changes and removes sites, at the controller
     #[command(subcommand)]
@@ -127,6 +201,20 @@ Examples:
     /// Shows and changes what holds at all sites whose own files do not say it: at the controller
     #[command(subcommand)]
     Settings(SharedCommand),
+}
+
+/// How much of a list.
+#[derive(Debug, Args)]
+pub(crate) struct PageArgs {
+    /// The most to list, 1 or more.
+    #[arg(long, value_name = "COUNT", default_value = "100", conflicts_with = "all", value_parser = limit)]
+    pub(crate) limit: NonZeroUsize,
+    /// Lists all there are.
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Goes on after this point: `next` of an earlier answer.
+    #[arg(long, value_name = "NEXT")]
+    pub(crate) after: Option<String>,
 }
 
 /// What is done with settings for all sites.
@@ -287,6 +375,31 @@ mod tests {
         assert_eq!((name.as_deref(), last), (Some("calls"), Duration::from_secs(86_400)));
         assert!(matches!(parse(&["undo"]), Command::Sdwan(SdwanCommand::Undo { change: None, check: false })));
         assert!(Cli::try_parse_from(["outwork", "sdwan", "sites", "traffic"]).is_err());
+    }
+
+    #[test]
+    fn one_of_a_list_is_named_by_its_number_and_then_no_part_of_the_list_is() {
+        let parse = |words: &[&str]| Cli::try_parse_from([&["outwork", "sdwan"][..], words].concat());
+        let Command::Sdwan(SdwanCommand::Changes { number: None, page }) =
+            parse(&["changes", "--limit", "20", "--after", "400"]).unwrap().command
+        else {
+            panic!()
+        };
+        assert_eq!((page.limit.get(), page.all, page.after.as_deref()), (20, false, Some("400")));
+        let one = parse(&["changes", "17"]).unwrap().command;
+        assert!(matches!(one, Command::Sdwan(SdwanCommand::Changes { number: Some(17), .. })));
+        let one = parse(&["paths", "12", "--last", "24h"]).unwrap().command;
+        let Command::Sdwan(SdwanCommand::Paths { number: Some(12), last, .. }) = one else { panic!() };
+        assert_eq!(last, Duration::from_secs(86_400));
+        for odd in [
+            &["changes", "17", "--limit", "2"][..],
+            &["paths", "12", "--site", "north"],
+            &["paths", "--last", "24h"],
+            &["events", "--all", "--limit", "2"],
+            &["events", "--limit", "0"],
+        ] {
+            assert!(parse(odd).is_err(), "{odd:?}");
+        }
     }
 
     #[test]

@@ -132,6 +132,7 @@ fn read_controller(controller: &Controller) -> ControlsReading {
     ControlsReading {
         away: (standing.away, standing.first_away.iter().map(away).collect()),
         behind: (standing.behind, standing.first_behind.iter().map(behind).collect()),
+        is_held_back: controller.is_held_back(),
     }
 }
 

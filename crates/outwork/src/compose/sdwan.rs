@@ -224,7 +224,8 @@ pub(super) fn controller_api(controller: &Arc<Controller>) -> ServiceApi {
         name: "controller",
         router: controller::api::router(Arc::clone(controller)),
         state: Box::new(move || {
-            let detail = format!("{} sites are connected", own.connected());
+            let held_back = if own.is_held_back() { ", and are told nothing until `outwork sdwan accept`" } else { "" };
+            let detail = format!("{} sites are connected{held_back}", own.connected());
             ServiceState { state: State::Running, ready: true, detail }
         }),
     }

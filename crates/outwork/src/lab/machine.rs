@@ -1,14 +1,16 @@
-//! What a lab is made of on this machine: namespaces, cables, processes, and a folder.
+//! What a lab is made of on this machine: namespaces, cables, processes, and a folder. Who has built it holds a lock in the folder, which goes with that process, however it ends: a lab that
+//! nobody holds is what was left of one.
 
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io::Write;
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use outwork_sdwan::lab::{Lab, Site};
 
 /// How the names of all namespaces begin.
@@ -19,8 +21,10 @@ pub(super) const ROUTER: &str = "outwork-lab-router";
 pub(super) const FOLDER: &str = "/run/outwork-lab";
 /// Where `ip` keeps the names of namespaces.
 const NAMESPACES: &str = "/run/netns";
-/// What is locked by who removes a lab: `stop` and the one that built it do so at the same time.
+/// What is locked by who removes a lab or begins one: `stop` and the one that built it do so at the same time.
 const RUN: &str = "/run";
+/// What is locked by who has built the lab, for as long as that process lives.
+const OWNER: &str = "/run/outwork-lab/owner";
 /// How long servers may take to end by themselves.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -35,7 +39,7 @@ pub(super) fn port(site: &str, uplink: &str) -> String {
 }
 
 /// Namespaces of labs that stand, or of which something was left.
-pub(super) fn standing() -> Vec<String> {
+fn standing() -> Vec<String> {
     let entries = std::fs::read_dir(NAMESPACES).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
     let mut found: Vec<_> = names.filter(|name| name.starts_with(MARK)).collect();
@@ -150,10 +154,68 @@ fn processes(namespace: &str) -> Vec<String> {
     listed.split_whitespace().map(str::to_owned).collect()
 }
 
-/// Ends every process in namespaces of labs, removes these and the folder. Tells of the first thing that cannot be removed, and removes the rest.
-pub(super) fn clear() -> anyhow::Result<()> {
+/// Keeps others from removing or beginning a lab until it is dropped.
+fn alone() -> anyhow::Result<File> {
     let lock = File::open(RUN).with_context(|| format!("cannot open {RUN}"))?;
     lock.lock().with_context(|| format!("cannot lock {RUN}"))?;
+    Ok(lock)
+}
+
+/// Whether there is a lab, or something of one.
+pub(super) fn is_there() -> bool {
+    !standing().is_empty() || Path::new(FOLDER).exists()
+}
+
+/// Whether the process lives that has built the lab.
+pub(super) fn is_held() -> anyhow::Result<bool> {
+    let context = || format!("cannot look at {OWNER}");
+    let owner = match File::open(OWNER) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        opened => opened.with_context(context)?,
+    };
+    match owner.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(error).with_context(context),
+    }
+}
+
+/// That the lab is this process's. It is given up with the process, if not before.
+pub(super) struct Hold(File);
+
+/// Begins a lab. With what was left of one whose owner lives no longer, which is removed; whether there was any.
+pub(super) fn hold() -> anyhow::Result<(Hold, bool)> {
+    let _alone = alone()?;
+    ensure!(!is_held()?, "a lab stands already\n  = help: `outwork lab sdwan stop` ends it");
+    let was_left = is_there();
+    if was_left {
+        remove().context("something is left of a lab, and cannot be removed")?;
+    }
+    DirBuilder::new().mode(0o700).create(FOLDER).with_context(|| format!("cannot make {FOLDER}"))?;
+    let context = || format!("cannot make {OWNER}");
+    let owner = OpenOptions::new().write(true).create_new(true).open(OWNER).with_context(context)?;
+    owner.try_lock().with_context(context)?;
+    Ok((Hold(owner), was_left))
+}
+
+impl Hold {
+    /// Removes the lab, unless somebody has removed it and begun another since.
+    pub(super) fn clear(&self) -> anyhow::Result<()> {
+        let _alone = alone()?;
+        let own = self.0.metadata().with_context(|| format!("cannot look at {OWNER}"))?;
+        let is_anothers = std::fs::metadata(OWNER).is_ok_and(|other| other.ino() != own.ino());
+        if is_anothers { Ok(()) } else { remove() }
+    }
+}
+
+/// Removes whatever lab there is.
+pub(super) fn clear() -> anyhow::Result<()> {
+    let _alone = alone()?;
+    remove()
+}
+
+/// Ends every process in namespaces of labs, removes these and the folder. Tells of the first thing that cannot be removed, and removes the rest.
+fn remove() -> anyhow::Result<()> {
     let namespaces = standing();
     let signal = |signal: &str| {
         for process in namespaces.iter().flat_map(|namespace| processes(namespace)) {

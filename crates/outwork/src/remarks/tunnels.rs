@@ -1,8 +1,9 @@
-//! Networks behind others that this machine has routes of its own to, and uplinks that no path goes by.
+//! Networks behind others that this machine has routes of its own to, uplinks that no path goes by, and answers that may go another way than they came.
 
 use outwork_config::Fault;
 use outwork_net::netlink::Prefix;
 use outwork_sdwan::config::Sdwan;
+use outwork_sdwan::config::answers::astray;
 use outwork_sdwan::config::families::apart;
 use outwork_sdwan::routing::{Hidden, hidden_here, masked};
 
@@ -42,6 +43,11 @@ pub(super) fn of_routes(settings: &Settings) -> Vec<(String, Fault)> {
 /// Remarks on uplinks that have no address family in common with any that they would reach.
 pub(super) fn of_families(settings: &Settings) -> Vec<(String, Fault)> {
     apart(&settings.sdwan)
+}
+
+/// Remarks on uplinks that leave by one default route, and on ports that are forwarded where the Internet is behind a tunnel.
+pub(super) fn of_answers(settings: &Settings) -> Vec<(String, Fault)> {
+    astray(&settings.sdwan)
 }
 
 fn remarks(networks: &[(String, Prefix)], hidden: &[Hidden]) -> Vec<(String, Fault)> {

@@ -9,6 +9,7 @@ use anyhow::Context;
 use serde_json::{Map, Value as Json, json};
 use ureq::http::Method;
 
+use super::reported::{certificates, change, changes, elsewhere, events, path, paths, site_status};
 use super::{done, items, rows};
 use crate::cli::Global;
 use crate::cli::sdwan::{DocumentArgs, DocumentCommand, PolicyCommand, SdwanCommand, SharedCommand};
@@ -18,12 +19,19 @@ use crate::table::{bytes, cell, printable, write_pairs};
 
 /// Octets of a document in JSON at most.
 const MOST: u64 = 1 << 20;
-/// Changes that are shown.
-const CHANGES: usize = 50;
 
 /// `outwork sdwan`, but for what a site does itself.
 pub(crate) fn sdwan(global: &Global, command: &SdwanCommand) -> anyhow::Result<()> {
     let client = Client::new(global)?;
+    asked(global, &client, command).or_else(|error| match command {
+        SdwanCommand::Status => site_status(global, &client, error),
+        // What a site does for itself, no controller does.
+        SdwanCommand::Enrol { .. } | SdwanCommand::RotateKey { .. } => Err(error),
+        _ => Err(elsewhere(&client, error)),
+    })
+}
+
+fn asked(global: &Global, client: &Client, command: &SdwanCommand) -> anyhow::Result<()> {
     match command {
         SdwanCommand::Token { site, expires, subnets } => {
             let mut body = json!({ "site": site });
@@ -46,7 +54,7 @@ pub(crate) fn sdwan(global: &Global, command: &SdwanCommand) -> anyhow::Result<(
             writeln!(anstream::stdout(), "{}", printable(&cell(&answer["token"])))?;
             Ok(())
         }
-        SdwanCommand::Tokens => tokens(global, &client),
+        SdwanCommand::Tokens => tokens(global, client),
         SdwanCommand::Withdraw { number } => {
             let answer = client.change(Method::DELETE, &format!("/controller/enrolments/{number}"), None)?;
             done(global, &answer, &format!("the token {number} lets nobody in"))
@@ -61,24 +69,36 @@ pub(crate) fn sdwan(global: &Global, command: &SdwanCommand) -> anyhow::Result<(
                 &format!("{site} is believed no longer: {} certificates", cell(&answer["certificates"])),
             )
         }
-        SdwanCommand::RotateKey { uplink, abandon } => rotate(global, &client, uplink.as_deref(), *abandon),
-        SdwanCommand::Status => status(global, &client),
-        SdwanCommand::Changes => changes(global, &client),
+        SdwanCommand::RotateKey { uplink, abandon } => rotate(global, client, uplink.as_deref(), *abandon),
+        SdwanCommand::Status => status(global, client),
+        SdwanCommand::Paths { number: Some(number), last, .. } => path(global, client, *number, *last),
+        SdwanCommand::Paths { number: None, site, state, page, .. } => {
+            paths(global, client, (site.as_deref(), state.as_deref()), page)
+        }
+        SdwanCommand::Events { site, page } => events(global, client, site.as_deref(), page),
+        SdwanCommand::Certificates { site } => certificates(global, client, site),
+        SdwanCommand::Changes { number: Some(number), .. } => change(global, client, *number),
+        SdwanCommand::Changes { number: None, page } => changes(global, client, page),
         SdwanCommand::Undo { change, check } => {
             let which = change.map(|change| format!("/{change}")).unwrap_or_default();
             let answer =
                 client.change(Method::POST, &format!("/controller/changes{which}/undo{}", tried(*check)), None)?;
             differences(global, &answer)
         }
-        SdwanCommand::Sites(command) => document(global, &client, "sites", command),
-        SdwanCommand::Uplinks(command) => document(global, &client, "uplinks", command),
-        SdwanCommand::Classes(command) => document(global, &client, "classes", command),
-        SdwanCommand::Applications(command) => document(global, &client, "applications", command),
-        SdwanCommand::Policies(PolicyCommand::Document(command)) => document(global, &client, "policies", command),
-        SdwanCommand::Policies(PolicyCommand::Traffic { name, last, site }) => {
-            traffic(global, &client, name.as_deref(), (*last, site.as_deref()))
+        SdwanCommand::Accept { beyond } => {
+            let which = query(&[("beyond", beyond.map(|version| version.to_string()))]);
+            let answer = client.change(Method::POST, &format!("/controller/changes/accept{which}"), None)?;
+            done(global, &answer, &format!("all sites are told version {}", cell(&answer["version"])))
         }
-        SdwanCommand::Settings(command) => shared(global, &client, command),
+        SdwanCommand::Sites(command) => document(global, client, "sites", command),
+        SdwanCommand::Uplinks(command) => document(global, client, "uplinks", command),
+        SdwanCommand::Classes(command) => document(global, client, "classes", command),
+        SdwanCommand::Applications(command) => document(global, client, "applications", command),
+        SdwanCommand::Policies(PolicyCommand::Document(command)) => document(global, client, "policies", command),
+        SdwanCommand::Policies(PolicyCommand::Traffic { name, last, site }) => {
+            traffic(global, client, name.as_deref(), (*last, site.as_deref()))
+        }
+        SdwanCommand::Settings(command) => shared(global, client, command),
     }
 }
 
@@ -121,7 +141,7 @@ fn differences(global: &Global, answer: &Json) -> anyhow::Result<()> {
 }
 
 /// What stands in one and not, or otherwise, in the other: a line each.
-fn lines(before: &Json, after: &Json) -> Vec<String> {
+pub(super) fn lines(before: &Json, after: &Json) -> Vec<String> {
     let keys = |body: &Json| body.as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect::<Vec<_>>();
     let mut all = keys(before);
     all.extend(keys(after).into_iter().filter(|key| before.get(key).is_none()));
@@ -203,8 +223,13 @@ fn all(client: &Client, path: &str) -> anyhow::Result<Json> {
 
 fn status(global: &Global, client: &Client) -> anyhow::Result<()> {
     let sites = all(client, "/controller/presence")?;
+    let here = client.get("/sdwan/status")?;
     if global.json {
-        return print_json(&json!({ "items": sites }));
+        return print_json(&json!({ "items": sites, "held_back": here["held_back"], "hidden": here["hidden"] }));
+    }
+    if here["held_back"] == true {
+        let say = "this controller came out of an older backup and tells sites nothing until `outwork sdwan accept`: look at `outwork sdwan changes` first";
+        writeln!(anstream::stderr(), "{say}")?;
     }
     let columns = ["SITE", "STATUS", "LAST HEARD OF", "RELEASE", ">VERSION", "CURRENT"];
     rows(&mut anstream::stdout(), &columns, &sites, "no sites", |site| {
@@ -217,6 +242,14 @@ fn status(global: &Global, client: &Client) -> anyhow::Result<()> {
         columns.push(current);
         columns
     })?;
+    hidden(&here)
+}
+
+/// Says which networks behind others the machine that was asked keeps from its tunnels.
+pub(super) fn hidden(here: &Json) -> anyhow::Result<()> {
+    for one in items(&here["hidden"]) {
+        writeln!(anstream::stderr(), "{}", printable(&cell(&one["why"])))?;
+    }
     Ok(())
 }
 
@@ -233,18 +266,6 @@ fn tokens(global: &Global, client: &Client) -> anyhow::Result<()> {
             cells[2] = "any free".to_owned();
         }
         cells.to_vec()
-    })?;
-    Ok(())
-}
-
-fn changes(global: &Global, client: &Client) -> anyhow::Result<()> {
-    let answer = client.get(&format!("/controller/changes{}", query(&[("limit", Some(CHANGES.to_string()))])))?;
-    if global.json {
-        return print_json(&answer);
-    }
-    let columns = [">NUMBER", "AT", "WHO", "WHAT", "TARGET"];
-    rows(&mut anstream::stdout(), &columns, &answer["items"], "no changes", |change| {
-        ["id", "at", "who", "what", "target"].map(|key| cell(&change[key])).to_vec()
     })?;
     Ok(())
 }

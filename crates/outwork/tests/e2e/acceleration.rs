@@ -181,11 +181,9 @@ impl Rooms {
             let told = [&["backends", "list", "tcp"][..], &["listeners"]].map(|words| self.site.admin(words));
             format!("{}\n{}\n{}", told.join("\n"), self.xdp("b2"), self.site.log())
         };
-        wait_for(
-            "the backend to be found out",
-            known,
-            || self.site.log().contains("a backend is not healthy").then_some(()),
-        );
+        wait_for("the backend to be found out", known, || {
+            self.site.log().contains("a backend is not healthy").then_some(())
+        });
         wait_for(
             "the tables to follow",
             || self.site.log(),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use outwork_engine::Rng;
+use outwork_net::testing::Patience;
 
 use super::load::{Relay, written};
 use super::site::Site;
@@ -49,9 +50,9 @@ fn assert_nothing_is_lost(site: &Site, relay: &Relay) {
 
 /// Loads the server until so many more leases are made.
 fn load_some(relay: &mut Relay, leases: usize) {
-    let (enough, deadline) = (relay.acknowledged.len() + leases, Instant::now() + PATIENCE);
+    let (enough, mut patience) = (relay.acknowledged.len() + leases, Patience::new(PATIENCE));
     relay.load(|made| {
-        assert!(Instant::now() < deadline, "{made} leases were made, {enough} were to be");
+        assert!(!patience.is_over(), "{made} leases were made, {enough} were to be");
         made < enough
     });
 }
@@ -59,9 +60,9 @@ fn load_some(relay: &mut Relay, leases: usize) {
 /// Loads the server until nothing is acknowledged any more, however often it is asked for; it says that it is not ready.
 fn load_in_vain(site: &Site, relay: &mut Relay) {
     let mut last = (relay.acknowledged.len(), Instant::now());
-    let deadline = Instant::now() + PATIENCE;
+    let mut patience = Patience::new(PATIENCE);
     relay.load(|made| {
-        assert!(Instant::now() < deadline, "leases are made on a disk that takes nothing\n{}", site.log());
+        assert!(!patience.is_over(), "leases are made on a disk that takes nothing\n{}", site.log());
         if made > last.0 {
             last = (made, Instant::now());
         }
@@ -86,9 +87,9 @@ fn after_kill_9_at_random_moments_under_load_every_acknowledged_lease_is_there()
     let mut relay = relay(&site);
     for _ in 0..kills {
         let (warm, end) = (relay.acknowledged.len() + 1, Duration::from_millis(rng.below(700)));
-        let (mut started, deadline) = (None, Instant::now() + PATIENCE);
+        let (mut started, mut patience) = (None, Patience::new(PATIENCE));
         relay.load(|made| {
-            assert!(made >= warm || Instant::now() < deadline, "no lease is made\n{}", site.log());
+            assert!(made >= warm || !patience.is_over(), "no lease is made\n{}", site.log());
             if made >= warm && started.is_none() {
                 started = Some(Instant::now());
             }
@@ -130,9 +131,9 @@ fn a_disk_that_turns_read_only_under_load_stops_new_leases_and_loses_none() {
     let mut disk = FailingDisk::mount(&site.data(), 64);
     site.start();
     let mut relay = relay(&site);
-    let (mut failed, deadline) = (false, Instant::now() + PATIENCE);
+    let (mut failed, mut patience) = (false, Patience::new(PATIENCE));
     relay.load(|made| {
-        assert!(Instant::now() < deadline, "the server does not notice\n{}", site.log());
+        assert!(!patience.is_over(), "the server does not notice\n{}", site.log());
         if made >= 200 && !failed {
             // In the middle of it: requests and their records are under way.
             disk.fail();

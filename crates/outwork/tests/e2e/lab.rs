@@ -25,18 +25,40 @@ fn must(words: &[&str]) -> Output {
     output
 }
 
-/// A lab that stands, and goes with this.
-struct Standing(Child);
+/// A lab that stands, and goes with this; what it says can be tried.
+struct Standing(Child, Vec<String>);
 
 impl Standing {
     /// Builds one and waits until it says what can be tried.
     fn build(words: &[&str]) -> Standing {
-        let mut child = lab(words).stdout(Stdio::piped()).spawn().unwrap();
+        Standing::of(lab(words))
+    }
+
+    fn of(mut command: Command) -> Standing {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let said = BufReader::new(child.stdout.take().unwrap());
-        let standing = Standing(child);
-        let mut lines = said.lines().map_while(Result::ok);
-        assert!(lines.any(|line| line.contains("ctrl-C")), "the lab was not built");
-        standing
+        let mut standing = Standing(child, vec![]);
+        for line in said.lines().map_while(Result::ok) {
+            if line.contains("ctrl-C") {
+                return standing;
+            }
+            standing.1.push(line);
+        }
+        panic!("the lab was not built: {:?}", standing.1);
+    }
+
+    /// Runs what it says has one site talk to the other, until that has.
+    fn talks(&self) {
+        let line = self.1.iter().find(|line| line.contains("/dev/tcp/")).unwrap();
+        let command = line.trim().split("  ").next().unwrap();
+        // What it starts is ended with it.
+        let mut command =
+            Command::new("timeout").args(["60", "sh", "-c", command]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut said = String::new();
+        BufReader::new(command.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        send(15, command.id());
+        command.wait().unwrap();
+        assert_eq!(said.trim().len(), "12:34:56.789".len(), "{said:?}");
     }
 }
 
@@ -110,6 +132,7 @@ fn a_lab_is_built_broken_and_mended_and_ends_without_a_trace() {
     assert!(!second.status.success() && said.contains("stands already"), "{second:?}");
     wait_until_all_are_up();
     speaks();
+    standing.talks();
 
     let first = taken(0).unwrap();
     must(&["pull", "site1", &first]);
@@ -150,11 +173,27 @@ fn a_lab_is_built_broken_and_mended_and_ends_without_a_trace() {
     assert!(shown.contains("site1") && shown.contains(", taken"), "{shown}");
 
     send(2, standing.0.id());
-    let status = wait_for("the lab to end", String::new, || standing.0.try_wait().unwrap());
-    assert!(status.success(), "{status}");
+    let ended = wait_for("the lab to end", String::new, || standing.0.try_wait().unwrap());
+    assert!(ended.success(), "{ended}");
     assert!(left().is_empty() && !Path::new("/run/outwork-lab").exists(), "{:?}", left());
 
-    let mut standing = Standing::build(&["--sites", "3", "--uplinks", "1"]);
+    // Who is killed takes nothing down: servers and namespaces stay, and the next one removes them.
+    let mut killed = Standing::build(&["--sites", "2", "--uplinks", "1"]);
+    assert!(status()["held"] == true);
+    send(9, killed.0.id());
+    wait_for("the owner to end", String::new, || killed.0.try_wait().unwrap());
+    assert!(left().len() == 3 && status()["held"] == false, "{:?}", left());
+    let shown = must(&["status"]);
+    let said = String::from_utf8_lossy(&shown.stderr);
+    assert!(said.contains("was left of a lab") && said.contains("`outwork lab sdwan stop` removes it"), "{shown:?}");
+
+    let told = tempfile::NamedTempFile::new().unwrap();
+    let mut command = lab(&["--sites", "3", "--uplinks", "1"]);
+    command.stderr(told.reopen().unwrap());
+    let mut standing = Standing::of(command);
+    let told = std::fs::read_to_string(told.path()).unwrap();
+    assert!(told.contains("removed what was left of a lab"), "{told}");
+    assert!(left().len() == 4 && status()["held"] == true, "{:?}", left());
     must(&["stop"]);
     wait_for("the lab to end by itself", String::new, || standing.0.try_wait().unwrap());
     assert!(left().is_empty() && !Path::new("/run/outwork-lab").exists(), "{:?}", left());

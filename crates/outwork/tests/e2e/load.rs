@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::time::{Duration, Instant};
 
-use outwork_net::testing::Namespace;
+use outwork_net::testing::{Namespace, Patience};
 
 use super::PATIENCE;
 
@@ -109,8 +109,8 @@ impl Relay {
     /// Takes a new client from DISCOVER to ACK, asking again until it is answered.
     pub(crate) fn lease(&mut self) -> (Mac, Ipv4Addr) {
         let mac = self.new_client();
-        let deadline = Instant::now() + PATIENCE;
-        while Instant::now() < deadline {
+        let mut patience = Patience::new(PATIENCE);
+        while !patience.is_over() {
             let Some(offer) = self.ask(mac, DISCOVER, None).filter(|answer| answer.kind == OFFER) else { continue };
             let ack = self.ask(mac, REQUEST, Some((offer.address, offer.server)));
             if ack.is_some_and(|ack| ack.kind == ACK) {

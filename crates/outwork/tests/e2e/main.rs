@@ -26,19 +26,14 @@ mod sdwan;
 mod site;
 mod storage;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use outwork_net::testing;
 
 /// Where waiting ends and a test fails. Nothing is measured against it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Polls until `condition` gives something; panics with what `state` says when that never comes.
-fn wait_for<T>(what: &str, state: impl Fn() -> String, mut condition: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(value) = condition() {
-            return value;
-        }
-        assert!(Instant::now() < deadline, "waited in vain for {what}\n{}", state());
-        std::thread::sleep(Duration::from_millis(20));
-    }
+fn wait_for<T>(what: &str, state: impl Fn() -> String, condition: impl FnMut() -> Option<T>) -> T {
+    testing::wait_for((PATIENCE, Duration::from_millis(20)), what, state, condition)
 }

@@ -724,3 +724,52 @@ fn the_settings_that_the_architecture_page_names_are_settings() {
         assert!(found.is_object(), "{key}");
     }
 }
+
+#[test]
+fn a_site_that_is_asked_for_what_its_controller_has_says_where_that_is_and_how_it_stands_with_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let missing =
+        || (404, "application/problem+json", json!({"title": "Not Found", "detail": "no such path"}).to_string());
+    let follows = json!({"addresses": ["192.0.2.9:8068"], "site": "north", "version": 12, "since": "2030-01-01T00:00:00Z",
+        "connected": true, "address": "192.0.2.9:8068", "connected_since": "2030-01-02T00:00:00Z",
+        "certificate_expires": "2030-03-01T00:00:00Z", "reports_waiting": 3, "error": null});
+    let here = json!({"site": true, "controller": null, "follows": follows});
+    let run = |line: &[&str], answers: Vec<_>| {
+        let (url, seen) = server(answers);
+        let output = outwork(dir.path(), &[&["sdwan"][..], line, &["--url", &url, "--token", "t"]].concat());
+        let seen = seen.join().expect("the server ends well");
+        let lines: Vec<_> = seen.into_iter().map(|seen| seen.line).collect();
+        (output, lines)
+    };
+    let (told, lines) = run(&["status"], vec![missing(), answer(here.clone())]);
+    let shown = text(&told.stdout);
+    assert!(told.status.success(), "{told:?}");
+    for part in ["north", "192.0.2.9:8068, since 2030-01-02", "12, since 2030-01-01", "2030-03-01", "3"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    assert_eq!(
+        lines,
+        ["GET /api/v1/controller/presence HTTP/1.1", "GET /api/v1/sdwan/status HTTP/1.1"],
+        "the controller's first"
+    );
+    let (told, _) = run(&["status", "--json"], vec![missing(), answer(here.clone())]);
+    assert_eq!(json(&told), here);
+    for line in [&["changes"][..], &["tokens"], &["events"], &["undo"], &["revoke", "north"]] {
+        let (refused, _) = run(line, vec![missing(), answer(here.clone())]);
+        let said = text(&refused.stderr);
+        assert!(
+            !refused.status.success() && said.contains("for its controller, at 192.0.2.9:8068"),
+            "{line:?}: {said}"
+        );
+        assert!(said.contains("--url"), "{said}");
+    }
+    let alone = json!({"site": true, "controller": null, "follows": null});
+    let (told, _) = run(&["status"], vec![missing(), answer(alone.clone())]);
+    assert!(text(&told.stdout).contains("follows no controller"), "{told:?}");
+    let (refused, _) = run(&["changes"], vec![missing(), answer(alone)]);
+    assert!(text(&refused.stderr).contains("sdwan.controller.address"), "{refused:?}");
+    // Where a controller does not have it, that is what is said.
+    let both = json!({"site": true, "controller": "/api/v1/controller", "follows": null});
+    let (refused, _) = run(&["revoke", "north"], vec![missing(), answer(both)]);
+    assert!(text(&refused.stderr).contains("Not Found (404): no such path"), "{refused:?}");
+}

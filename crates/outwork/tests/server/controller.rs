@@ -82,6 +82,67 @@ fn a_change_is_tried_before_it_is_made_and_taken_back_afterwards() {
 }
 
 #[test]
+fn changes_are_listed_a_few_at_a_time_and_each_says_what_it_was() {
+    let place = controller();
+    place.must(&["sdwan", "policies", "add", "calls", "class=voice"]);
+    place.must(&["sdwan", "policies", "edit", "calls", "class=video"]);
+    place.must(&["sdwan", "policies", "remove", "calls"]);
+    let part = |line: &[&str]| -> Json {
+        let line = [&["sdwan", "changes", "--json"], line].concat();
+        serde_json::from_str(&place.must(&line)).expect("JSON")
+    };
+    let numbers = |part: &Json| -> Vec<Json> {
+        part["items"].as_array().expect("a list").iter().map(|change| change["id"].clone()).collect()
+    };
+    let first = part(&["--limit", "2"]);
+    assert_eq!((json!(numbers(&first)), &first["next"]), (json!([3, 2]), &json!("2")));
+    assert_eq!(json!(numbers(&part(&["--limit", "2", "--after", "2"]))), json!([1]));
+    assert_eq!(json!(numbers(&part(&["--all"]))), json!([3, 2, 1]));
+    let goes_on = place.outwork(&["sdwan", "changes", "--limit", "1"]);
+    assert!(text(&goes_on.stderr).contains("--after 3 goes on"), "{goes_on:?}");
+    let was = place.must(&["sdwan", "changes", "2"]);
+    for line in ["policy.change", "- class = voice", "+ class = video"] {
+        assert!(was.contains(line), "{line}: {was}");
+    }
+    assert!(place.must(&["sdwan", "changes", "3"]).contains("- class = video"));
+    let none = place.outwork(&["sdwan", "changes", "99"]);
+    assert!(!none.status.success() && text(&none.stderr).contains("there is no change 99"), "{none:?}");
+}
+
+#[test]
+fn what_sites_have_reported_is_listed_where_none_has_as_well() {
+    let place = controller();
+    place.must(&["sdwan", "sites", "add", "north"]);
+    for (line, said) in [
+        (&["paths", "--state", "up"][..], "no site has reported one"),
+        (&["paths", "7", "--last", "6h"], "nothing was reported of it"),
+        (&["events", "--site", "north"], "nothing has happened"),
+        (&["certificates", "north"], "no certificate"),
+    ] {
+        let shown = place.must(&[&["sdwan"][..], line].concat());
+        assert!(shown.contains(said), "{line:?}: {shown}");
+        let read: Json =
+            serde_json::from_str(&place.must(&[&["sdwan"][..], line, &["--json"]].concat())).expect("JSON");
+        assert_eq!(read["items"], json!([]), "{line:?}");
+    }
+}
+
+#[test]
+fn who_asks_a_server_that_is_no_controller_is_told_so() {
+    let place = Place::running();
+    for line in [&["status"][..], &["changes"], &["tokens"], &["policies", "get", "calls"], &["sites", "add", "a"]] {
+        let refused = place.outwork(&[&["sdwan"][..], line].concat());
+        let said = text(&refused.stderr);
+        assert!(!refused.status.success() && said.contains("no controller, and no site"), "{line:?}: {said}");
+        assert!(said.contains("[controller]") && !said.contains("openapi"), "{line:?}: {said}");
+    }
+    // Of what a controller does not have, it says that itself.
+    let place = controller();
+    let missing = place.outwork(&["sdwan", "policies", "get", "calls"]);
+    assert!(text(&missing.stderr).contains("there is no policy"), "{missing:?}");
+}
+
+#[test]
 fn of_two_who_change_the_same_the_second_is_told_what_the_first_has_done() {
     let place = controller();
     let token = own(&place);

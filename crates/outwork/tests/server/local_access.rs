@@ -3,10 +3,12 @@
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use outwork_net::testing::Patience;
+use serde_json::Value as Json;
 
 use crate::binary::{Place, json, outwork, text};
-use serde_json::Value as Json;
 
 #[test]
 fn who_can_read_the_data_directory_needs_no_token_and_no_url() {
@@ -171,13 +173,13 @@ fn a_reload_by_signal_leaves_a_row_whether_it_is_taken_or_refused() {
     let place = Place::running();
     let hang_up = |rows: usize| {
         place.hang_up();
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let mut patience = Patience::new(Duration::from_secs(30));
         loop {
             let all: Vec<_> = audit(&place).into_iter().filter(|row| row["who"] == "signal").collect();
             if all.len() == rows {
                 return all[0].clone();
             }
-            assert!(Instant::now() < deadline, "waited in vain for {rows} rows: {all:?}");
+            assert!(!patience.is_over(), "waited in vain for {rows} rows: {all:?}");
         }
     };
     let file = place.path().join("outwork.toml");
@@ -264,13 +266,13 @@ fn an_alert_that_starts_is_told_by_the_status_the_log_an_event_and_a_gauge() {
     std::fs::write(&file, settings.replace("192.0.2.10-192.0.2.249", "192.0.2.10-192.0.2.10")).expect("the file");
     place.must(&["reload"]);
     place.must(&["leases", "add", "192.0.2.10", "--mac", "02:00:5e:10:00:01"]);
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let mut patience = Patience::new(Duration::from_secs(30));
     let said = loop {
         let said = place.must(&["status"]);
         if said.contains("pools_exhausted") {
             break said;
         }
-        assert!(Instant::now() < deadline, "waited in vain for the alert\n{said}");
+        assert!(!patience.is_over(), "waited in vain for the alert\n{said}");
         std::thread::sleep(Duration::from_millis(200));
     };
     assert!(said.contains("pools have no address left: 192.0.2.10-192.0.2.10 of subnet 1: 100 % (1 of 1)"), "{said}");
@@ -296,10 +298,10 @@ fn a_reload_whose_file_is_gone_is_refused_and_changes_nothing() {
     // By signal: the commands themselves find the server by its file.
     std::fs::rename(&file, &aside).expect("moved");
     place.hang_up();
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let mut patience = Patience::new(Duration::from_secs(30));
     let log = || std::fs::read_to_string(place.path().join("log")).expect("the log");
     while !log().contains("cannot read the configuration") {
-        assert!(Instant::now() < deadline, "waited in vain for the refusal\n{}", log());
+        assert!(!patience.is_over(), "waited in vain for the refusal\n{}", log());
         std::thread::sleep(Duration::from_millis(50));
     }
     assert!(!log().contains("configuration reloaded"), "{}", log());

@@ -6,46 +6,29 @@
 use std::time::SystemTime;
 
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
-use axum::routing::any;
-use http::header::LOCATION;
-use http::{HeaderValue, StatusCode, Uri};
 use outwork_front::api::{Json, Page, Problem, Query, Timestamp, Viewer};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{CARRY, Place, ask, millis};
+use super::elsewhere::{self, THERE};
+use super::{CARRY, Place, ask};
 use crate::control::told::PathTold;
-use crate::controller::api::health::{HealthQuery, HealthView, health_of};
+use crate::controller::api::health::{HealthQuery, HealthView, WasView, health_of};
 use crate::controller::api::page;
 use crate::follower::Told;
-use crate::network::Kind;
-
-/// Where the routes are of what the network is to be.
-const THERE: &str = "/api/v1/controller";
+use crate::millis::millis;
+use crate::routing::Hidden;
 
 /// Their routes, for a process that is a site.
 pub(super) fn router() -> OpenApiRouter<Place> {
-    let own = OpenApiRouter::new().routes(routes!(status)).routes(routes!(health));
-    Kind::ALL.into_iter().fold(own, |router, kind| {
-        let all = format!("/{}", kind.plural());
-        let router = match kind {
-            // A site has no list of these of its own.
-            Kind::Application | Kind::Settings => router.route(&all, any(elsewhere)),
-            _ => router.route(&all, axum::routing::post(elsewhere)),
-        };
-        router.route(&format!("{all}/{{*name}}"), any(elsewhere))
-    })
+    OpenApiRouter::new().routes(routes!(status)).routes(routes!(health)).merge(elsewhere::at_a_site())
 }
 
 /// The same, for a process that is a controller and no site.
 pub(super) fn of_controller() -> OpenApiRouter<Place> {
-    let own = OpenApiRouter::new().routes(routes!(status)).routes(routes!(health));
-    let kinds = Kind::ALL.map(Kind::plural).into_iter().flat_map(|kind| [kind.to_owned(), format!("{kind}/{{*name}}")]);
-    let rest = ["paths", "tunnels", "events"].map(str::to_owned);
-    kinds.chain(rest).fold(own, |router, place| router.route(&format!("/{place}"), any(elsewhere)))
+    OpenApiRouter::new().routes(routes!(status)).routes(routes!(health)).merge(elsewhere::at_a_controller())
 }
 
 /// The controller that this site follows.
@@ -80,8 +63,39 @@ pub(super) struct StatusView {
     site: bool,
     /// Where what the network is to be is read and changed, where this process is its controller.
     controller: Option<&'static str>,
+    /// Whether that tells sites nothing until somebody has said so, as it came out of an older backup.
+    held_back: bool,
     /// The controller that this site follows; none where its file alone counts.
     follows: Option<FollowedView>,
+    /// Networks behind others that packets do not come to by tunnels, or not all of them, as this machine has routes of its own to them.
+    hidden: Vec<HiddenView>,
+}
+
+/// A network behind others that this machine keeps to itself.
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+pub(super) struct HiddenView {
+    /// The network.
+    network: String,
+    /// Where the route leads that comes first.
+    own: String,
+    /// Whether nothing goes to the network by tunnels; else a part of it does.
+    whole: bool,
+    /// Whether that route leads nowhere: what does not go by tunnels is dropped.
+    dropped: bool,
+    /// The same in words.
+    why: String,
+}
+
+impl HiddenView {
+    fn of(hidden: &Hidden) -> HiddenView {
+        HiddenView {
+            network: hidden.network.to_string(),
+            own: hidden.own.to_string(),
+            whole: hidden.is_whole,
+            dropped: hidden.is_dropped,
+            why: hidden.to_string(),
+        }
+    }
 }
 
 fn followed(addresses: Vec<String>, told: Told, reports_waiting: usize) -> FollowedView {
@@ -101,7 +115,7 @@ fn followed(addresses: Vec<String>, told: Told, reports_waiting: usize) -> Follo
     }
 }
 
-/// Whether this site follows a controller, since when and how it stands with it, and whether this process is one.
+/// Whether this site follows a controller, since when and how it stands with it, whether this process is one, and what this machine keeps from its tunnels.
 #[utoipa::path(get, path = "/status", tag = "sdwan",
     responses((status = 200, body = StatusView), (status = 401, body = Problem)))]
 async fn status(_: Viewer, State(place): State<Place>) -> Json<StatusView> {
@@ -110,7 +124,10 @@ async fn status(_: Viewer, State(place): State<Place>) -> Json<StatusView> {
         followed(addresses, follower.told(), follower.waiting())
     });
     let controller = place.controller.is_some().then_some(THERE);
-    Json(StatusView { site: place.service.is_some(), controller, follows })
+    let held_back = place.controller.as_ref().is_some_and(|controller| controller.is_held_back());
+    let hidden = place.service.as_ref().map(|service| service.hidden()).unwrap_or_default();
+    let hidden = hidden.iter().map(HiddenView::of).collect();
+    Json(StatusView { site: place.service.is_some(), controller, held_back, follows, hidden })
 }
 
 fn view(now: SystemTime, path: PathTold) -> HealthView {
@@ -122,17 +139,19 @@ fn view(now: SystemTime, path: PathTold) -> HealthView {
         remote_site: path.site,
         remote_uplink: path.remote,
         via: path.via,
-        up: f64::from(u8::from(CARRY.contains(&path.state))),
         state: path.state.to_owned(),
-        at: now.into(),
-        latency_ms,
-        latency_max_ms: latency_ms,
-        jitter_ms: millis(path.figures.jitter),
-        loss,
-        loss_max: loss,
-        mos,
-        mos_min: mos,
-        count: 1,
+        was: WasView {
+            at: now.into(),
+            up: f64::from(u8::from(CARRY.contains(&path.state))),
+            latency_ms,
+            latency_max_ms: latency_ms,
+            jitter_ms: millis(path.figures.jitter),
+            loss,
+            loss_max: loss,
+            mos,
+            mos_min: mos,
+            count: 1,
+        },
     }
 }
 
@@ -166,30 +185,4 @@ async fn health(
     paths.sort_by_key(|path| path.id);
     let now = SystemTime::now();
     Ok(page(paths, limit, |path| path.id.to_string(), |path| view(now, path)))
-}
-
-/// Where what the network is to be is changed.
-async fn elsewhere(
-    Viewer(caller): Viewer,
-    State(place): State<Place>,
-    // What is below the place of these routes.
-    uri: Uri,
-) -> Result<Response, Problem> {
-    let below = uri.path();
-    caller.does("sdwan.elsewhere", below, "");
-    if place.controller.is_some() {
-        let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-        let there = HeaderValue::from_str(&format!("{THERE}{below}{query}")).map_err(Problem::internal)?;
-        return Ok((StatusCode::TEMPORARY_REDIRECT, [(LOCATION, there)]).into_response());
-    }
-    Err(match &place.follower {
-        Some(follower) => {
-            let at: Vec<_> = follower.addresses().iter().map(crate::config::place::Place::host).collect();
-            let at = at.join(", ");
-            Problem::not_found(format!("the network is changed at its controller ({at}), under {THERE}{below} there"))
-        }
-        None => Problem::not_found(
-            "this process is no controller and follows none: sites, classes, applications and policies are in its configuration file",
-        ),
-    })
 }

@@ -12,12 +12,13 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{PartQuery, millis};
+use super::PartQuery;
 use crate::config::matching::{Dscp, Protocol};
 use crate::config::policy::{PRESETS, PolicySettings, StrategyKind};
 use crate::control::explain::{Considered, Explained, Question};
 use crate::engine::class::Class;
 use crate::engine::policy::Flow;
+use crate::millis::millis;
 use crate::plane::account::Account;
 use crate::service::Service;
 

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::*;
@@ -82,7 +84,58 @@ fn who_changes_the_network_where_its_controller_is_gets_to_the_place_of_that() {
     }
     assert_eq!(lab.ask(usize::MAX, "POST", "sites", "{}").0, 401, "strangers learn nothing");
     let (status, told) = lab.ask(VIEWER, "GET", "status", "");
-    assert_eq!((status, told), (200, json!({ "site": false, "controller": "/api/v1/controller", "follows": null })));
+    assert_eq!(
+        (status, told),
+        (
+            200,
+            json!({ "site": false, "controller": "/api/v1/controller", "held_back": false, "follows": null, "hidden": [] })
+        )
+    );
+}
+
+#[test]
+fn what_is_answered_with_another_place_is_in_the_description_of_the_api() {
+    let lab = controller();
+    let document = |router: OpenApiRouter<Place>| serde_json::to_value(router.into_openapi()).unwrap();
+    let described = |document: &serde_json::Value| {
+        let mut found = vec![];
+        for (path, methods) in document["paths"].as_object().unwrap() {
+            for (method, operation) in methods.as_object().unwrap() {
+                if operation["responses"]["307"]["headers"]["location"].is_object() {
+                    let count = operation["parameters"].as_array().map_or(0, Vec::len);
+                    assert_eq!(count, path.matches('{').count(), "{operation}");
+                    found.push((method.to_uppercase(), path.clone(), operation["operationId"].clone()));
+                }
+            }
+        }
+        found
+    };
+    let both = [around::of_controller(), around::router()].map(document).map(|document| described(&document));
+    for (method, path, _) in &both[0] {
+        let path = path.replace("{site}", "north").replace("{name}", "x");
+        let (status, head, _) = lab.send(OPERATOR, method, path.trim_start_matches('/'), "");
+        assert_eq!(status, 307, "{method} {path}");
+        assert!(head.contains(&format!("location: /api/v1/controller{path}\r\n")), "{head}");
+    }
+    for found in &both {
+        let names: BTreeSet<_> = found.iter().map(|(.., name)| name.to_string()).collect();
+        assert_eq!(names.len(), found.len(), "each has a name of its own: {found:?}");
+        let has =
+            |method: &str, path: &str| found.iter().any(|(one, at, _)| (one.as_str(), at.as_str()) == (method, path));
+        for (method, path) in [
+            ("POST", "/sites"),
+            ("PUT", "/policies/{name}"),
+            ("DELETE", "/uplinks/{site}/{name}"),
+            ("GET", "/settings"),
+            ("GET", "/policies/{name}/traffic"),
+        ] {
+            assert!(has(method, path), "{method} {path}: {found:?}");
+        }
+    }
+    // A site has lists of its own.
+    let lists =
+        |found: &[(String, String, _)]| found.iter().any(|(method, path, _)| method == "GET" && path == "/sites");
+    assert_eq!(both.each_ref().map(|found| lists(found)), [true, false]);
 }
 
 #[test]
@@ -96,6 +149,10 @@ fn the_controller_says_how_paths_are_and_were() {
         (&one["site"], &one["remote_site"], &one["latency_ms"]),
         (&json!("north"), &json!("south"), &json!(30.0))
     );
+    let keys = |row: &serde_json::Value| row.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
+    let was = ["at", "up", "latency_ms", "latency_max_ms", "jitter_ms", "loss", "loss_max", "mos", "mos_min", "count"];
+    let which = ["path", "site", "uplink", "remote_site", "remote_uplink", "via", "state"];
+    assert_eq!(keys(one), was.into_iter().chain(which).map(str::to_owned).collect());
     let from = lab.begun() - 60;
     let (_, first) = lab.ask(VIEWER, "GET", &format!("health?from={from}&limit=2"), "");
     let latencies = |page: &serde_json::Value| {

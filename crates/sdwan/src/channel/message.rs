@@ -47,6 +47,9 @@ pub enum FromSite {
         /// The release that it runs; empty where it is of before that was said.
         #[serde(default)]
         release: String,
+        /// What proves that the controller has told it that version; empty where it has no proof.
+        #[serde(default)]
+        proof: String,
     },
     /// It has taken a version up, and kept it.
     Taken {
@@ -82,7 +85,14 @@ pub enum FromController {
         report_ms: u64,
     },
     /// What the network is from now on.
-    Push(Signed),
+    Push {
+        /// It.
+        #[serde(flatten)]
+        signed: Signed,
+        /// What proves afterwards that it was told.
+        #[serde(default)]
+        proof: String,
+    },
     /// A report is kept.
     Kept {
         /// Which.
@@ -285,7 +295,7 @@ mod tests {
     fn what_is_said_is_what_is_heard() {
         let said = [
             FromSite::Report(Box::new(report(vec![path()]))),
-            FromSite::Hello { version: 4, uplinks: vec![], release: "1.0.0".into() },
+            FromSite::Hello { version: 4, uplinks: vec![], release: "1.0.0".into(), proof: "AA==".into() },
             FromSite::Taken { version: 5 },
         ];
         for message in said {
@@ -299,16 +309,22 @@ mod tests {
     #[test]
     fn who_is_of_another_release_is_understood_as_far_as_that_goes() {
         let later = r#"{"say":"hello","version":4,"uplinks":[],"release":"9.0.0","colour":"red"}"#;
-        let hello = FromSite::Hello { version: 4, uplinks: vec![], release: "9.0.0".into() };
-        assert_eq!(serde_json::from_str::<FromSite>(later).unwrap(), hello);
+        let hello = |release: &str| {
+            let (release, proof) = (release.to_owned(), String::new());
+            FromSite::Hello { version: 4, uplinks: vec![], release, proof }
+        };
+        assert_eq!(serde_json::from_str::<FromSite>(later).unwrap(), hello("9.0.0"));
         let before = r#"{"say":"hello","version":4,"uplinks":[]}"#;
-        let hello = FromSite::Hello { version: 4, uplinks: vec![], release: String::new() };
-        assert_eq!(serde_json::from_str::<FromSite>(before).unwrap(), hello);
+        assert_eq!(serde_json::from_str::<FromSite>(before).unwrap(), hello(""));
         let before = r#"{"say":"report","sequence":1,"at_ms":2,"paths":[],"events":[]}"#;
         assert_eq!(serde_json::from_str::<FromSite>(before).unwrap(), FromSite::Report(Box::new(report(vec![]))));
         let later = r#"{"say":"welcome","report_ms":9,"colour":"red"}"#;
         let welcome = FromController::Welcome { report_ms: 9 };
         assert_eq!(serde_json::from_str::<FromController>(later).unwrap(), welcome);
+        let before = r#"{"say":"push","delta":"{}","signature":"AA==","colour":"red"}"#;
+        let signed = Signed { delta: "{}".into(), signature: "AA==".into() };
+        let push = FromController::Push { signed, proof: String::new() };
+        assert_eq!(serde_json::from_str::<FromController>(before).unwrap(), push);
         // What is to be done is another thing: nobody guesses that.
         assert!(serde_json::from_str::<FromController>(r#"{"say":"dance"}"#).is_err());
     }

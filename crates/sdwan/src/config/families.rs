@@ -2,9 +2,8 @@
 
 use std::net::SocketAddr;
 
-use outwork_config::Fault;
+use outwork_config::{Fault, HostPort};
 
-use super::place::Place;
 use super::{CarrierKind, FarUplink, Sdwan, Uplink};
 
 /// That are told of; where one file is wrong in one way, more say nothing more.
@@ -18,7 +17,7 @@ fn family(v4: bool) -> &'static str {
 fn meet(own: &Uplink, far: &FarUplink) -> bool {
     far.endpoint
         .as_ref()
-        .and_then(Place::address)
+        .and_then(HostPort::address)
         .is_none_or(|there| own.listen.iter().any(|here| here.is_ipv4() == there.is_ipv4()))
 }
 
@@ -41,7 +40,7 @@ pub fn apart(sdwan: &Sdwan) -> Vec<(String, Fault)> {
     });
     let unreached = far().filter(|(_, far)| !own().any(|(_, own)| meet(own, far)));
     let unreached = unreached.filter_map(|((site, place), far)| {
-        let endpoint = far.endpoint.as_ref().and_then(Place::address)?;
+        let endpoint = far.endpoint.as_ref().and_then(HostPort::address)?;
         let (of, family) = (&sdwan.site.get(site)?.name, family(endpoint.is_ipv4()));
         let found = format!(
             "{of}/{} is at {endpoint}, and no uplink of this site speaks {family}: no path goes there",

@@ -50,6 +50,41 @@ fn a_network_is_behind_one_site_and_the_narrower_one_of_two_counts() {
     assert!(two("0.0.0.0/0", "10.3.0.0/16").is_ok());
 }
 
+/// The keys that faults of a configuration are told of, each with what is told.
+fn faults(text: &str) -> Vec<(String, String)> {
+    let sources = Sources { file: Some(("outwork.toml".into(), text.to_owned())), ..Sources::default() };
+    let faults = load::<Sdwan>(sources).unwrap_err();
+    faults.iter().map(|fault| (fault.key().to_owned(), fault.render(false))).collect()
+}
+
+#[test]
+fn an_endpoint_without_a_port_is_told_how_it_is_written_with_one() {
+    for (text, with) in [
+        ("[2001:db8::1]", "[2001:db8::1]:PORT"),
+        ("2001:db8::1", "[2001:db8::1]:PORT"),
+        ("192.0.2.1", "192.0.2.1:PORT"),
+        ("vpn.example.org", "vpn.example.org:PORT"),
+    ] {
+        let told = faults(&format!("[[uplink]]\nname = 'wan'\n{}endpoint = '{text}'\n", site("far", 1, "10.3.0.0/16")));
+        let [(key, told)] = &told[..] else { panic!("{told:#?}") };
+        assert_eq!(key, "site[0].uplink[0].endpoint");
+        assert!(told.contains("it has no port") && told.contains(&format!("add a port: \"{with}\"")), "{told}");
+    }
+}
+
+#[test]
+fn an_uplink_with_a_fault_is_not_said_to_be_missing_as_well() {
+    let site = |key: &str| format!("[[site]]\nname = 'far'\n[[site.uplink]]\nname = 'wan'\npublic_key = '{key}'\n");
+    let peer = "[[peer]]\npublic_key = 'xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg='\nuplink = 'wan'\n";
+    let keys = |text: String| faults(&text).into_iter().map(|(key, _)| key).collect::<Vec<_>>();
+    assert_eq!(keys(format!("[[uplink]]\nname = 'wan'\n{}", site("short"))), ["site[0].uplink[0].public_key"]);
+    let own = format!("[[uplink]]\nname = 7\n{}{peer}", site(&PublicKey([1; 32]).to_string()));
+    assert_eq!(keys(own), ["uplink[0].name"]);
+    // None is none, whatever else there is.
+    assert_eq!(keys("[[uplink]]\nname = 'wan'\n[[site]]\nname = 'far'\n".to_owned()), ["site[0].uplink"]);
+    assert_eq!(keys(site(&PublicKey([1; 32]).to_string())), ["site"]);
+}
+
 /// What is below a schema by a key such as `policy[].class` or `qos.class.NAME`.
 fn below<'a>(schema: &'a Json, key: &str) -> &'a Json {
     key.split('.').fold(schema, |table, part| match part.strip_suffix("[]") {
@@ -90,18 +125,28 @@ fn the_settings_that_the_architecture_page_names_are_settings() {
     }
 }
 
-#[test]
-fn every_setting_of_how_paths_are_watched_is_named_on_the_architecture_page() {
-    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../ARCHITECTURE.md")).unwrap();
-    let rows = || page.lines().filter(|line| line.starts_with("| SD-WAN: "));
-    for (section, schema) in [
-        ("sdwan.health", outwork_config::schema::<HealthSettings>()),
-        ("sdwan.tunnel", outwork_config::schema::<TunnelSettings>()),
-    ] {
-        for key in schema["properties"].as_object().unwrap().keys() {
-            let is_there = |row: &str| row.contains(&format!("`{section}`")) && row.contains(&format!("`{key}`"));
-            let by_itself = format!("`{section}.{key}`");
-            assert!(rows().any(|row| is_there(row) || row.contains(&by_itself)), "{section}.{key} has no row");
-        }
+/// The keys of all settings below a schema, as the page writes them.
+fn leaves(schema: &Json, above: &str, all: &mut Vec<String>) {
+    let is_section = |schema: &Json| schema["properties"].is_object();
+    match (schema["properties"].as_object(), &schema["items"], &schema["additionalProperties"]) {
+        (Some(keys), ..) => keys.iter().for_each(|(key, below)| leaves(below, &format!("{above}.{key}"), all)),
+        (None, items, _) if is_section(items) => leaves(items, &format!("{above}[]"), all),
+        (None, _, named) if is_section(named) => leaves(named, &format!("{above}.NAME"), all),
+        _ => all.push(above.to_owned()),
     }
+}
+
+#[test]
+fn every_setting_of_a_site_and_of_a_controller_has_a_row_on_the_architecture_page() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../ARCHITECTURE.md")).unwrap();
+    let rows: Vec<_> = page.lines().filter(|line| line.starts_with("| SD-WAN: ")).flat_map(named).collect();
+    let mut all = vec![];
+    leaves(&outwork_config::schema::<Sdwan>(), "sdwan", &mut all);
+    leaves(&outwork_config::schema::<crate::controller::config::ControllerSettings>(), "controller", &mut all);
+    assert!(all.len() > 110, "{}: {all:?}", all.len());
+    for deep in ["sdwan.site[].uplink[].cost", "sdwan.qos.class.NAME.share", "controller.database.readers"] {
+        assert!(all.iter().any(|key| key == deep), "{deep}: {all:?}");
+    }
+    let without: Vec<_> = all.iter().filter(|key| !rows.contains(key)).collect();
+    assert!(without.is_empty(), "no row has {without:?}");
 }

@@ -30,6 +30,7 @@ use outwork_wireguard::gate::Limits;
 use outwork_wireguard::peer::Settings;
 use outwork_wireguard::{Identity, PresharedKey, PublicKey};
 
+use crate::engine::hello::VERSION;
 use crate::engine::mtu::Probe;
 use crate::engine::policy::PolicyError;
 use crate::engine::prefix::Prefix;
@@ -43,7 +44,7 @@ use carriers::Carriers;
 use explain::{Explained, Question};
 use narrow::Narrow;
 use peers::{News, Peers};
-use sites::{Sites, Todo};
+use sites::{Foreign, Sites, Todo};
 use told::Paths;
 
 /// Notices that are heard before timers have their turn.
@@ -585,8 +586,9 @@ impl Control {
                 if let Some(tunnel) = self.peers.tunnel(id) {
                     tunnel.spoke();
                 }
-                if let Some(sites) = &mut self.sites {
-                    sites.control(at, id, &octets);
+                let said = self.sites.as_mut().map_or(Ok(()), |sites| sites.control(at, id, &octets));
+                if let Err(foreign) = said {
+                    self.foreign(id, foreign);
                 }
                 self.decided();
             }
@@ -619,6 +621,26 @@ impl Control {
                 }
                 self.decided();
             }
+        }
+    }
+
+    /// A site has said what nobody here understands.
+    fn foreign(&self, id: TunnelId, said: Foreign) {
+        let counters = &self.shared.counters;
+        let counter = match said {
+            Foreign::Version(_) => &counters.other_version,
+            Foreign::Unknown => &counters.unreadable,
+        };
+        let is_first = counter.fetch_add(1, Relaxed) == 0;
+        let name = self.peers.tunnel(id).map(|tunnel| tunnel.name.to_string()).unwrap_or_default();
+        match said {
+            Foreign::Version(version) if is_first => tracing::warn!(
+                path = name,
+                version,
+                ours = VERSION,
+                "a site says hello in another version: no path to it comes up until both have the same release"
+            ),
+            _ => tracing::debug!(path = name, ?said, "a site says what nobody here understands"),
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use outwork_engine::{Rng, Time};
 use outwork_wireguard::gate::{Gate, Limits, Reason, Verdict};
-use outwork_wireguard::index::Table;
+use outwork_wireguard::index::{self, Table};
 use outwork_wireguard::noise::{Bound, Noise, Snow};
 use outwork_wireguard::peer::{Context, Input, Output, Refusal, Settings};
 use outwork_wireguard::stamp::Clock;
@@ -229,6 +229,9 @@ impl Peers {
         let peer = Peer::new(settings, Rng::new(self.rng.next_u64()), now);
         self.by_key.insert(key, id);
         self.tunnels.insert(id, Ours { tunnel, remote, next: None, peer, queued: Time::MAX });
+        // The plan has as many tunnels as it has, and may have more the next time.
+        let tunnels = u32::try_from(self.tunnels.len()).unwrap_or(u32::MAX);
+        self.table.make_room(tunnels.saturating_mul(index::EACH));
         self.wait_for(id);
         true
     }

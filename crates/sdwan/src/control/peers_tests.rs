@@ -1,6 +1,7 @@
 use super::*;
 
 use outwork_wireguard::PrivateKey;
+use outwork_wireguard::index::Indices as _;
 use outwork_wireguard::message::HEADER;
 use outwork_wireguard::session::Opened;
 
@@ -395,4 +396,25 @@ fn whoever_began_with_a_wrong_clock_is_believed_again_once_it_is_set() {
     // Another time, to before that.
     now += Duration::from_secs(6);
     assert_eq!(say(a, now, 1_600_000_000), Ok(()), "no stamp is before another one");
+}
+
+#[test]
+fn a_hub_of_two_thousand_sites_by_sixteen_paths_each_has_room_for_all_their_sessions() {
+    let mut hub = Machine::new(1, 4);
+    hub.table = Arc::new(Table::new(0));
+    hub.peers.table = Arc::clone(&hub.table);
+    let paths = 2000 * 16;
+    for id in 0..paths {
+        let tunnel = Tunnel::new(TunnelId(id), "far", UplinkIndex((id % 4) as u16), Owner(id / 16), MTU);
+        let mut remote = [7; 32];
+        remote[..4].copy_from_slice(&id.to_le_bytes());
+        let psk = PresharedKey::default();
+        let settings = Settings { remote: PublicKey(remote), psk, endpoint: None, keepalive: None };
+        assert!(hub.peers.add(NOW, Arc::new(tunnel), settings), "{id}");
+    }
+    // Each with one that takes over from another, and handshakes under way of both sides.
+    let mut entropy = Seeded(Rng::new(1));
+    let sessions = paths * index::EACH;
+    assert!((0..sessions).all(|_| hub.table.reserve(&mut entropy).is_some()));
+    assert!(hub.table.reserve(&mut entropy).is_none() && sessions < index::MOST);
 }

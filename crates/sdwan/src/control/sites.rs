@@ -28,7 +28,7 @@ use super::explain::words;
 use super::peers::Peers;
 use super::seen::{self, Word};
 use crate::engine::damp::Why;
-use crate::engine::hello::{self, Hello};
+use crate::engine::hello::{self, Hello, VERSION};
 use crate::engine::liveness::{Cause, State};
 use crate::engine::mtu::Probe;
 use crate::engine::policy::{LaneId, PolicyError};
@@ -148,6 +148,15 @@ pub struct Sites {
     stale: bool,
     said: Vec<Todo>,
     measures: Arc<PathMetrics>,
+}
+
+/// What a site says that nobody here understands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Foreign {
+    /// A hello, of this version.
+    Version(u8),
+    /// Something else.
+    Unknown,
 }
 
 /// What is to be done about what the engine says.
@@ -434,23 +443,30 @@ impl Sites {
     }
 
     /// Something that both ends tell each other came by a tunnel.
-    pub fn control(&mut self, now: Time, tunnel: TunnelId, octets: &[u8]) {
-        let Some(path) = self.of_tunnel.get(&tunnel).copied() else { return };
+    ///
+    /// # Errors
+    /// When nobody here understands it.
+    pub fn control(&mut self, now: Time, tunnel: TunnelId, octets: &[u8]) -> Result<(), Foreign> {
+        let Some(path) = self.of_tunnel.get(&tunnel).copied() else { return Ok(()) };
         if let Some(word) = Word::decode(octets) {
-            return self.heard(now, path, word);
+            self.heard(now, path, word);
+            return Ok(());
         }
         let hello = Hello::decode(octets).map(|hello| Input::Hello(path, hello));
         let input = hello.or_else(|| Probe::decode(octets).map(|probe| Input::Probe(path, probe)));
-        if let Some(input) = input {
-            self.feed(now, path);
-            self.engine.handle_input(now, input);
-            if hello.is_some() {
-                self.engine.sample(path).iter().for_each(|took| self.measures.health_check.record(*took));
-            }
-            if let (Some(path), Some(figures)) = (self.paths.get(&path), self.engine.figures(path)) {
-                path.gauge.set_figures(&figures);
-            }
+        let Some(input) = input else {
+            let version = Hello::version(octets).filter(|version| *version != VERSION);
+            return Err(version.map_or(Foreign::Unknown, Foreign::Version));
+        };
+        self.feed(now, path);
+        self.engine.handle_input(now, input);
+        if hello.is_some() {
+            self.engine.sample(path).iter().for_each(|took| self.measures.health_check.record(*took));
         }
+        if let (Some(path), Some(figures)) = (self.paths.get(&path), self.engine.figures(path)) {
+            path.gauge.set_figures(&figures);
+        }
+        Ok(())
     }
 
     /// Somebody on the way says that datagrams of a tunnel may be `mtu` octets long, with all that is around them.

@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use super::peers::Unheard;
 use super::*;
 use crate::config::Sdwan;
+use crate::engine::hello::{Claim, Hello};
 use crate::plan::Numbers;
 use crate::plane::shared::Clock;
 use crate::qos::Qos;
@@ -259,4 +260,42 @@ fn a_message_of_nobody_is_counted_by_its_reason_and_one_of_a_peer_makes_keys() {
     say(&mut near, &datagram);
     assert!(near.tunnel().unwrap().sealer().is_some());
     assert_eq!(near.shared.keys(), before + 1, "workers look whether anything waits");
+}
+
+#[test]
+fn what_a_site_of_another_release_says_is_counted_by_what_it_is() {
+    let (_, mut near, _far) = pair(16);
+    let (uplink, site) = ("[[uplink]]\nname = 'one'\nlisten = ['127.0.0.1:0']\n", "[[site]]\nname = 'far'\n");
+    let key = PublicKey([7; 32]);
+    near.join(&read(&format!(
+        "{uplink}{site}[[site.uplink]]\nname = 'one'\npublic_key = '{key}'\nendpoint = '127.0.0.1:9'\n"
+    )));
+    let id = near.tunnel().unwrap().id;
+    let hello = Hello {
+        sequence: 1,
+        count: 1,
+        stamp: 1,
+        echo: None,
+        claim: Claim::Uses,
+        hurry: false,
+        late: 0,
+        sent: 1,
+        expected: 0,
+        got: 0,
+        pace: 50,
+        want: 50,
+    };
+    let mut say = |octets: &[u8]| {
+        assert!(near.shared.tell(Notice::Control(id, near.now(), octets.into())));
+        near.control.turn();
+        let counters = &near.shared.counters;
+        (counters.other_version.load(Relaxed), counters.unreadable.load(Relaxed))
+    };
+    let (octets, mut older) = (hello.encode(), hello.encode());
+    older[2] &= 0xf;
+    assert_eq!(say(&older), (1, 0), "as those before versions");
+    let newer = [&octets[..2], &[2 << 4], &octets[3..]].concat();
+    assert_eq!(say(&newer), (2, 0));
+    assert_eq!(say(&[0, 99, 1, 2]), (2, 1), "what there may be one day");
+    assert_eq!(say(&octets), (2, 1));
 }

@@ -64,7 +64,8 @@ section! {
     pub struct ControllerDatabase {
         /// How a transaction is kept atomic.
         pub journal_mode: JournalMode [restart] = JournalMode::Wal,
-        /// How often SQLite syncs.
+        /// How often SQLite syncs. With less than `full` a loss of power may take the last changes of the network: sites that were told them show that, and the controller tells nobody
+        /// anything until `outwork sdwan accept`.
         pub synchronous: Synchronous [restart] = Synchronous::Full,
         /// Memory for pages, for each connection; unset, as `size` has it.
         pub cache_size: Option<ByteSize> [restart, range ByteSize::bytes(0)..=ByteSize::gib(1024)],

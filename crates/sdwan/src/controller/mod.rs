@@ -24,13 +24,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use outwork_store::database::DatabaseError;
 use outwork_telemetry::{labels, metrics};
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
@@ -62,6 +63,9 @@ const TIDY: u32 = 60;
 /// How long a site may be away until it counts as that, and how many such are named.
 const AWAY: Duration = Duration::from_secs(300);
 const NAMED: u32 = 5;
+/// What is said where sites are told nothing.
+const HELD_BACK: &str = "sites were told a later version of the network than this controller has: it came out of an older backup, and tells them nothing until somebody has looked at \
+     what the network is (`outwork sdwan changes`) and says so (`outwork sdwan accept`)";
 /// How long is waited after an error of the listener, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -178,6 +182,10 @@ pub struct Controller {
     /// Grows whenever documents have changed.
     changed: watch::Sender<u64>,
     seats: Seats,
+    /// Whether sites are told nothing, as this controller came out of a backup that is older than what they were told: for who looks at it. What counts is in the database.
+    held_back: AtomicBool,
+    /// Held while that is decided.
+    deciding: tokio::sync::Mutex<()>,
     /// Which sites are not as they should be, by the last look.
     standing: Mutex<Standing>,
     pushes: Pushes,
@@ -206,6 +214,10 @@ impl Controller {
         let network = authority.network();
         let store = Store::open(&settings.database(dir))?;
         store.write(Query::Maintenance, |connection| store::health::none_seen(connection)).await?;
+        let held_back = store.read(Query::Documents, store::documents::is_held_back).await?;
+        if held_back {
+            tracing::warn!("{HELD_BACK}");
+        }
         let mut listeners = vec![];
         for address in &settings.listen {
             let failed = |source| ControllerError::Listen { address: *address, source };
@@ -222,6 +234,8 @@ impl Controller {
             seats: Seats::new(SITES, settings.size.preset().report, Arc::clone(&metrics)),
             metrics,
             changed: watch::Sender::new(0),
+            held_back: held_back.into(),
+            deciding: tokio::sync::Mutex::default(),
             standing: Mutex::default(),
             pushes: Pushes::default(),
             tasks: Mutex::default(),
@@ -233,8 +247,8 @@ impl Controller {
             let (own, acceptor, rooms) = (Arc::clone(&controller), acceptor.clone(), Arc::clone(&rooms));
             controller.tasks.lock().push(tokio::spawn(own.accept(listener, acceptor, rooms)));
         }
-        let own = Arc::clone(&controller);
-        controller.tasks.lock().push(tokio::spawn(own.keep_house()));
+        let ((say, rounds), own) = (mpsc::channel(1), Arc::clone(&controller));
+        controller.tasks.lock().extend([tokio::spawn(go_round(say)), tokio::spawn(own.keep_house(rounds))]);
         Ok(controller)
     }
 
@@ -258,20 +272,18 @@ impl Controller {
         }
     }
 
-    /// Rolls up and deletes, by and by.
-    async fn keep_house(self: Arc<Self>) {
-        let mut rounds = tokio::time::interval(ROUND);
-        rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        for round in 0_u32.. {
-            rounds.tick().await;
-            if let Err(error) = self.round(round).await {
+    /// Rolls up and deletes, by and by: a round each time that it hears what time it is.
+    async fn keep_house(self: Arc<Self>, mut rounds: mpsc::Receiver<SystemTime>) {
+        let mut round = 0_u32;
+        while let Some(now) = rounds.recv().await {
+            if let Err(error) = self.round(round, now).await {
                 tracing::warn!(%error, "the controller's database was not looked after");
             }
+            round = round.wrapping_add(1);
         }
     }
 
-    async fn round(&self, round: u32) -> Result<(), DatabaseError> {
-        let now = SystemTime::now();
+    async fn round(&self, round: u32, now: SystemTime) -> Result<(), DatabaseError> {
         let before = |kept: Duration| now.checked_sub(kept).unwrap_or(SystemTime::UNIX_EPOCH);
         let (reports, spans) = self.settings.kept();
         let ends = [
@@ -332,6 +344,45 @@ impl Controller {
     /// Which sites are not as they should be, as of a minute ago.
     pub fn standing(&self) -> Standing {
         self.standing.lock().clone()
+    }
+
+    /// Whether sites are told nothing, as this controller came out of a backup that is older than what they were told.
+    pub fn is_held_back(&self) -> bool {
+        self.held_back.load(Ordering::SeqCst)
+    }
+
+    /// A site was told a version, by its mark, that is not known here: nobody is told anything until [`bring_into_force`](Self::bring_into_force).
+    async fn hold_back(&self, site: &str, version: u64, mark: i64) -> Result<(), DatabaseError> {
+        let name = site.to_owned();
+        let hold = move |connection: &mut rusqlite::Connection| {
+            store::documents::hold_back(connection, &name, (version, mark), SystemTime::now())
+        };
+        // What is said of it is what the database has, whoever decides otherwise at the same time.
+        let _one = self.deciding.lock().await;
+        if self.store.write(Query::Change, hold).await? {
+            self.held_back.store(true, Ordering::SeqCst);
+            tracing::error!(site, version, "{HELD_BACK}");
+        }
+        Ok(())
+    }
+
+    /// Has sites told what the network is though they were told another before, which was held back, or though one of them holds a version up to `beyond` without a proof that it
+    /// was told that. Gives the version from then on; none where nothing is held back, or `beyond` is less than the version that there is, or far more.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn bring_into_force(&self, beyond: Option<u64>, who: &str) -> Result<Option<u64>, DatabaseError> {
+        let who = who.to_owned();
+        let accept = move |connection: &mut rusqlite::Connection| {
+            store::documents::accept(connection, beyond, &who, SystemTime::now())
+        };
+        let _one = self.deciding.lock().await;
+        let version = self.store.write(Query::Change, accept).await?;
+        if version.is_some() {
+            self.held_back.store(false, Ordering::SeqCst);
+            self.tell();
+        }
+        Ok(version)
     }
 
     /// Sites that are connected.
@@ -456,6 +507,16 @@ impl Controller {
     }
 }
 
+/// Says what time it is, once a round.
+async fn go_round(say: mpsc::Sender<SystemTime>) {
+    let mut rounds = tokio::time::interval(ROUND);
+    rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while let Ok(room) = say.reserve().await {
+        rounds.tick().await;
+        room.send(SystemTime::now());
+    }
+}
+
 /// What has changed as a change was taken back: why that was not done, or why it makes no sense any more.
 pub type Undone = Result<Result<Vec<Differs>, EditError>, UndoError>;
 
@@ -476,3 +537,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// The stream of a site.
 type Stream = tokio_rustls::server::TlsStream<TcpStream>;
+
+#[cfg(test)]
+#[path = "house_tests.rs"]
+mod tests;

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use rusqlite::Connection;
 use tokio::sync::Mutex;
 
 use super::session::SessionError;
@@ -29,22 +30,30 @@ pub(super) struct Push {
 pub(super) struct Pushes(Mutex<VecDeque<Push>>);
 
 impl Pushes {
-    /// What leads from a version to that of now; none where it is that.
+    /// What leads from a version to that of now; none where it is that, or a later one, and as long as what there is now is held back.
     pub(super) async fn from(&self, controller: &Controller, held: u64) -> Result<Option<Push>, SessionError> {
         // Whoever comes while it is made waits for that.
         let mut made = self.0.lock().await;
-        let (latest, _) = controller.store.read(Query::Delta, documents::revision).await?;
-        if held == latest {
+        let look =
+            |connection: &Connection| Ok((documents::revision(connection)?.0, documents::is_held_back(connection)?));
+        let (latest, is_held_back) = controller.store.read(Query::Delta, look).await?;
+        // Nothing leads back.
+        if held >= latest || is_held_back {
             return Ok(None);
         }
         if let Some(push) = made.iter().find(|push| push.held == held && push.to == latest) {
             return Ok(Some(push.clone()));
         }
         let network = controller.network.clone();
-        let delta = controller.store.read(Query::Delta, move |c| documents::delta(c, &network, held)).await?;
-        let Some(delta) = delta else { return Ok(None) };
+        let look = move |connection: &Connection| {
+            let delta = documents::delta(connection, &network, held)?;
+            // The mark of a version never changes.
+            delta.map(|delta| Ok((documents::mark(connection, delta.to)?, delta))).transpose()
+        };
+        let Some((mark, delta)) = controller.store.read(Query::Delta, look).await? else { return Ok(None) };
         let signed = controller.signer.sign(&delta).map_err(ControllerError::from)?;
-        let push = Push { held, to: delta.to, frame: frame::encode(&FromController::Push(signed))?.into() };
+        let proof = controller.signer.prove(&controller.network, delta.to, mark).map_err(ControllerError::from)?;
+        let push = Push { held, to: delta.to, frame: frame::encode(&FromController::Push { signed, proof })?.into() };
         made.push_back(push.clone());
         while made.len() > KEPT {
             made.pop_front();

@@ -378,9 +378,9 @@ impl Session<'_> {
         let words = |why: &str| Err(denied(Turned::Words, why));
         match (said, self.held) {
             (FromSite::Alive {}, _) => Ok(()),
-            (FromSite::Hello { version, uplinks, release }, None) => {
+            (FromSite::Hello { version, uplinks, release, proof }, None) => {
                 self.runs(frame::brief(&release)).await?;
-                self.greet(version, uplinks).await
+                self.greet(version, &proof, uplinks).await
             }
             (FromSite::Hello { .. }, Some(_)) => words("it has said hello already"),
             (_, None) => words("it has not said hello yet"),
@@ -409,21 +409,26 @@ impl Session<'_> {
         }
     }
 
-    async fn greet(&mut self, version: u64, uplinks: Vec<serde_json::Value>) -> Result<(), SessionError> {
+    async fn greet(&mut self, version: u64, proof: &str, uplinks: Vec<serde_json::Value>) -> Result<(), SessionError> {
         if uplinks.len() > UPLINKS {
             return Err(denied(Turned::Words, "it has too many uplinks"));
         }
-        if self.brings(version, &uplinks).await? {
+        let odd = self.is_ahead(version, proof).await?;
+        if self.brings(&uplinks).await? {
             let one = self.controller.seats.take(self.site, Of::Changes, 1, Instant::now());
             match one {
                 0 => {
                     self.controller.metrics.excess.of(Excess::Changes).inc();
                     tracing::warn!(site = self.site, "its uplinks stay as they were: they change too often");
                 }
-                _ => self.bring(version, uplinks).await?,
+                _ => self.bring(uplinks).await?,
             }
         }
         self.note(Note::Seen { connected: true, version: Some(version) }).await;
+        if let Some(why) = odd {
+            tracing::warn!(site = self.site, why, "a site is told nothing");
+            self.note(Note::Refused(why)).await;
+        }
         let report_ms = self.controller.settings.size.preset().report.as_millis() as u64;
         self.say(&FromController::Welcome { report_ms }).await?;
         self.held = Some(version);
@@ -441,27 +446,45 @@ impl Session<'_> {
     }
 
     /// Whether anything changes with what a site says of itself: mostly nothing does, and then nobody waits for the writer.
-    async fn brings(&self, version: u64, uplinks: &[serde_json::Value]) -> Result<bool, SessionError> {
+    async fn brings(&self, uplinks: &[serde_json::Value]) -> Result<bool, SessionError> {
         let (site, uplinks) = (self.site.to_owned(), uplinks.to_vec());
-        let look = move |connection: &Connection| {
-            let (latest, _) = documents::revision(connection)?;
-            Ok(version > latest || !enrolments::brought(connection, &site, &[], &uplinks)?.is_empty())
-        };
+        let look =
+            move |connection: &Connection| Ok(!enrolments::brought(connection, &site, &[], &uplinks)?.is_empty());
         Ok(self.controller.store.read(Query::Documents, look).await?)
     }
 
-    async fn bring(&self, version: u64, uplinks: Vec<serde_json::Value>) -> Result<(), SessionError> {
+    /// Looks whether a site holds a version that is not known here, later than there is or another one of the same number. Where it can show that it was told that, this controller
+    /// came out of a backup; where it cannot, nobody else hears of it, and what it is to hear itself is what this gives.
+    async fn is_ahead(&self, version: u64, proof: &str) -> Result<Option<String>, SessionError> {
+        let told = self.controller.signer.verifier().has_told(&self.controller.network, version, proof);
+        let look = move |connection: &Connection| {
+            let is_unknown = documents::is_unknown(connection, version, told.unwrap_or(0))?;
+            Ok((is_unknown, documents::revision(connection)?.0))
+        };
+        let (is_unknown, latest) = self.controller.store.read(Query::Documents, look).await?;
+        if !is_unknown {
+            return Ok(None);
+        }
+        if let Some(mark) = told {
+            self.controller.hold_back(self.site, version, mark).await?;
+            return Ok(None);
+        }
+        Ok(Some(format!(
+            "it holds version {version}, this controller is at {latest}, and nothing shows that it was told that: `outwork sdwan accept --beyond {version}` has it told all the same"
+        )))
+    }
+
+    async fn bring(&self, uplinks: Vec<serde_json::Value>) -> Result<(), SessionError> {
         let site = self.site.to_owned();
         let bring = move |connection: &mut Connection| {
             let who = enrolments::known_as(&site);
-            let ahead = documents::advance(connection, version, &who, SystemTime::now())?;
             // Removed meanwhile, it does not come back by that.
             if documents::get(connection, Kind::Site, &site)?.is_none() {
-                return Ok(Ok(ahead));
+                return Ok(Ok(false));
             }
             let edits = enrolments::brought(connection, &site, &[], &uplinks)?;
             match edits.is_empty() {
-                true => Ok(Ok(ahead)),
+                true => Ok(Ok(false)),
                 false => enrolments::bring(connection, &edits, &who, SystemTime::now()).map(|done| done.map(|()| true)),
             }
         };

@@ -1,6 +1,7 @@
 //! What the two ends of a path tell each other about it, inside its tunnel.
 //!
-//! The first octet is 0, which is no version of IP: what carries packets passes it to nobody else. Numbers are big-endian.
+//! The first octet is 0, which is no version of IP: what carries packets passes it to nobody else. The second says that it is a hello, and the upper half of the third which
+//! version of hellos: one of another version is no hello to us, and is counted as such. Numbers are big-endian.
 
 /// Octets of a hello.
 pub const LENGTH: usize = 48;
@@ -54,6 +55,8 @@ pub struct Hello {
     pub want: u16,
 }
 
+/// Which version of hellos this is.
+pub const VERSION: u8 = 1;
 const KIND: u8 = 1;
 const HURRY: u8 = 4;
 const ECHO: u8 = 8;
@@ -67,7 +70,8 @@ impl Hello {
             Claim::Uses => 2,
         };
         let echo = self.echo.unwrap_or(Echo { stamp: 0, held: 0 });
-        let flags = claim | if self.hurry { HURRY } else { 0 } | if self.echo.is_some() { ECHO } else { 0 };
+        let flags =
+            VERSION << 4 | claim | if self.hurry { HURRY } else { 0 } | if self.echo.is_some() { ECHO } else { 0 };
         let mut octets = [0; LENGTH];
         let fields: [&[u8]; 11] = [
             &[0, KIND, flags, self.late],
@@ -86,10 +90,19 @@ impl Hello {
         octets
     }
 
-    /// From octets; none when they are no hello. What follows it is for later versions.
+    /// Which version of hellos this is one of; none when it is no hello.
+    pub fn version(octets: &[u8]) -> Option<u8> {
+        let [0, KIND, flags] = *octets.first_chunk()? else { return None };
+        Some(flags >> 4)
+    }
+
+    /// From octets; none when they are no hello, or one of another version. What follows it is for whoever comes later and changes nothing of it.
     pub fn decode(octets: &[u8]) -> Option<Hello> {
         let octets: &[u8; LENGTH] = octets.first_chunk()?;
         let [0, KIND, flags, late] = *octets.first_chunk::<4>()? else { return None };
+        if flags >> 4 != VERSION {
+            return None;
+        }
         let claim = match flags & 3 {
             0 => Claim::Deaf,
             1 => Claim::Hears,
@@ -142,6 +155,12 @@ mod tests {
             let octets = hello.encode();
             assert_eq!(Hello::decode(&octets), Some(hello));
             assert!((0..LENGTH).all(|length| Hello::decode(&octets[..length]).is_none()));
+            for version in 0..16 {
+                let mut other = octets;
+                other[2] = version << 4 | octets[2] & 0xf;
+                assert_eq!(Hello::version(&other), Some(version));
+                assert_eq!(Hello::decode(&other), Some(hello).filter(|_| version == VERSION));
+            }
             let mut noise = vec![0; rng.below(64) as usize];
             rng.fill(&mut noise);
             let _ = Hello::decode(&noise);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use outwork_config::HostPort;
 use rcgen::{KeyPair, PKCS_ED25519};
 use serde_json::{Value as Json, json};
 use tokio::net::TcpStream;
@@ -18,10 +19,9 @@ use crate::channel::message::{Enrol, FromController, FromSite, Request};
 use crate::channel::tls::{self, TlsError};
 use crate::channel::token::Token;
 use crate::config::Sdwan;
-use crate::config::place::Place;
 use crate::keys::Published;
-use crate::names::look_up;
 use crate::network::signed::Verifier;
+use crate::resolve::look_up;
 
 /// How long each address may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -101,7 +101,7 @@ pub fn uplinks(settings: &Sdwan, keys: &[Published]) -> Vec<Json> {
 /// # Errors
 /// When no controller answers that the token was made by, it refuses, or what it gives cannot be kept.
 pub async fn enrol(
-    places: &[Place],
+    places: &[HostPort],
     token: &Token,
     settings: &Sdwan,
     uplinks: Vec<Json>,

@@ -125,6 +125,15 @@ impl Identity {
     }
 }
 
+/// What proves that the site was told what it holds.
+#[derive(Debug, Serialize, Deserialize)]
+struct Proof {
+    /// Which version.
+    version: u64,
+    /// As the controller has made it.
+    proof: String,
+}
+
 /// Where it is kept.
 #[derive(Debug, Clone)]
 pub struct Keep {
@@ -186,6 +195,25 @@ impl Keep {
             Some(delta) if delta.network != identity.network => Ok(nothing),
             Some(delta) => nothing.with(delta).map_err(|_| KeepError::Foreign { path }),
         }
+    }
+
+    fn proof_file(&self) -> PathBuf {
+        self.dir.join("told.json")
+    }
+
+    /// What proves to the controller that it has told a version; empty where there is none of that one.
+    pub fn proof(&self, version: u64) -> String {
+        // Without one, all but a controller that came out of a backup is as it was.
+        let kept = read::<Proof>(&self.proof_file()).ok().flatten();
+        kept.filter(|kept| kept.version == version).map(|kept| kept.proof).unwrap_or_default()
+    }
+
+    /// Keeps what proves that.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn keep_proof(&self, version: u64, proof: String) -> Result<(), KeepError> {
+        self.write(&self.proof_file(), &Proof { version, proof })
     }
 
     /// Since when the site holds what it was told last.

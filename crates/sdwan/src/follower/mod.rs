@@ -21,14 +21,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use aws_lc_rs::rand;
+use outwork_config::HostPort;
 use outwork_telemetry::metrics;
 use parking_lot::Mutex;
 use serde_json::Value as Json;
 use tokio::sync::Notify;
 
 use crate::config::FollowSettings;
-use crate::config::place::Place;
-use crate::names::look_up;
+use crate::resolve::look_up;
 use crate::service::Service;
 use keep::{Identity, KeepError};
 use reports::Reporter;
@@ -137,7 +137,7 @@ impl Follower {
     }
 
     /// Where its controller is looked for.
-    pub fn addresses(&self) -> &[Place] {
+    pub fn addresses(&self) -> &[HostPort] {
         &self.settings.address
     }
 

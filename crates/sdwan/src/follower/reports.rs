@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use super::FollowerMetrics;
 use crate::channel::message::{EVENTS, EventReport, PARTS, PATHS, POLICIES, PathReport, Report, TrafficReport};
 use crate::control::told::{PathTold, Paths};
+use crate::millis::millis;
 use crate::plane::account::PolicyTold;
 use crate::service::Service;
 
@@ -71,10 +72,6 @@ fn octets(report: &Report) -> usize {
     let paths: usize =
         report.paths.iter().map(of_path).sum::<usize>() + report.traffic.iter().map(of_policy).sum::<usize>();
     size_of::<Report>() + paths + report.events.iter().map(of_event).sum::<usize>()
-}
-
-fn millis(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e3
 }
 
 /// What has come since of what grows; all of it where it has begun anew.

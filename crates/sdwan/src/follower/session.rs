@@ -192,7 +192,9 @@ impl Session<'_> {
     /// Says what this site holds, and which uplinks it has by now.
     async fn greet(&mut self) -> Result<(), SessionError> {
         let (version, uplinks) = (self.held.version, self.follower.uplinks.lock().clone());
-        self.say(&FromSite::Hello { version, uplinks, release: RELEASE.to_owned() }).await
+        let keep = self.follower.said.keep().clone();
+        let proof = blocking(move || Ok(keep.proof(version))).await?;
+        self.say(&FromSite::Hello { version, uplinks, release: RELEASE.to_owned(), proof }).await
     }
 
     async fn listen(&mut self, said: FromController, address: SocketAddr) -> Result<(), SessionError> {
@@ -209,7 +211,7 @@ impl Session<'_> {
                 });
                 self.report().await
             }
-            FromController::Push(signed) => self.take(signed).await,
+            FromController::Push { signed, proof } => self.take(signed, proof).await,
             FromController::Kept { sequence } => {
                 self.follower.reporter.kept(sequence);
                 self.reported = None;
@@ -228,7 +230,7 @@ impl Session<'_> {
     }
 
     /// Takes up what the network is to be, or says why not. What is on disk was taken up.
-    async fn take(&mut self, signed: Signed) -> Result<(), SessionError> {
+    async fn take(&mut self, signed: Signed, proof: String) -> Result<(), SessionError> {
         self.is_still_who_it_is().await?;
         let (held, verifier) = (Arc::clone(&self.held), self.verifier.clone());
         // Of a large network that is work, and nobody else of this runtime is to wait for it.
@@ -237,7 +239,7 @@ impl Session<'_> {
             Weighed::Refused { version, why } => (version, why),
             Weighed::Next(next, network) => {
                 let version = next.version;
-                match self.take_up(next, *network).await {
+                match self.take_up(next, *network, proof).await {
                     Ok(()) => {
                         self.follower.metrics.taken_up.inc();
                         tracing::info!(version, "the network is as the controller says from now on");
@@ -259,13 +261,17 @@ impl Session<'_> {
     }
 
     /// Tries a version, and keeps it once it is in force: a crash in between has the site begin anew with the one before, and the controller says this one again.
-    async fn take_up(&mut self, next: Held, network: NetworkSettings) -> Result<(), String> {
+    async fn take_up(&mut self, next: Held, network: NetworkSettings, proof: String) -> Result<(), String> {
         let next = Arc::new(next);
         let said = Arc::clone(&self.follower.said);
         let tried = said.try_out(&self.identity.site, network);
         (self.follower.take_up)().await?;
         let (keep, written) = (said.keep().clone(), Arc::clone(&next));
-        if let Err(error) = blocking(move || keep.keep_held(&written)).await {
+        let keep = move || {
+            keep.keep_proof(written.version, proof)?;
+            keep.keep_held(&written)
+        };
+        if let Err(error) = blocking(keep).await {
             // What cannot be kept does not stay in force either.
             drop(tried);
             let back = (self.follower.take_up)().await;

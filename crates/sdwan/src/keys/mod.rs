@@ -24,6 +24,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::config::{CarrierKind, KeySettings, Sdwan, Uplink};
+use crate::millis::whole_millis;
 use crate::service::Service;
 use rotation::{State, Step};
 
@@ -167,7 +168,7 @@ pub struct Keys {
 
 /// Milliseconds since 1970.
 fn unix(time: SystemTime) -> u64 {
-    u64::try_from(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
+    whole_millis(time.duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
 fn key_file(dir: &Path, uplink: &str) -> PathBuf {

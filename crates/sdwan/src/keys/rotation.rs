@@ -10,6 +10,8 @@ use outwork_wireguard::keys::Zeroizing;
 use outwork_wireguard::{Identity, PrivateKey, PublicKey};
 use serde::{Deserialize, Serialize};
 
+use crate::millis::whole_millis;
+
 /// How long the old key is held after everybody has shown that they know the new one: longer than sessions live that were made with it.
 pub const AFTER: Duration = Duration::from_secs(300);
 /// Who does not know the new key yet is named when so much of the time is over, in hundredths.
@@ -87,10 +89,6 @@ pub enum Unreadable {
     /// It is about another key.
     #[error("it is about another key than the one beside it: remove it, and that goes on alone")]
     Other,
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl State {
@@ -179,14 +177,14 @@ impl State {
 
     /// When the old key is dropped at the latest, in milliseconds since 1970.
     pub fn until(&self, overlap: Duration) -> Option<u64> {
-        self.next.as_ref().map(|next| next.began.saturating_add(millis(overlap)))
+        self.next.as_ref().map(|next| next.began.saturating_add(whole_millis(overlap)))
     }
 
     /// When another key takes over though nobody has said so, in milliseconds since 1970. A tenth sooner at most, as the key says: each at its own time, and at the same after a restart.
     pub fn expires(&self, every: Duration) -> u64 {
         let [share, ..] = self.key.public().0;
         let sooner = every / 10 * u32::from(share) / 255;
-        self.since.saturating_add(millis(every.saturating_sub(sooner)))
+        self.since.saturating_add(whole_millis(every.saturating_sub(sooner)))
     }
 
     /// What is to be done now. `who` are those whom tunnels of the uplink lead to, and whether they have shown that they know the next key.
@@ -197,7 +195,7 @@ impl State {
         };
         let Some(Next { began, taken_up, .. }) = self.next.as_ref() else { return Step::Wait };
         let ignorant = || who.iter().filter(|(_, knows)| !**knows).map(|(name, _)| name.clone()).collect::<Vec<_>>();
-        if taken_up.is_some_and(|at| now >= at.saturating_add(millis(AFTER))) {
+        if taken_up.is_some_and(|at| now >= at.saturating_add(whole_millis(AFTER))) {
             return Step::Drop(vec![]);
         }
         if now >= until {

@@ -15,6 +15,8 @@ use super::delta::Delta;
 
 /// What stands before what is signed, so that no signature for something else is one for a delta.
 const CONTEXT: &[u8] = b"outwork sdwan delta 1\0";
+/// The same for what proves that a version was told.
+const TOLD: &[u8] = b"outwork sdwan version 1\0";
 
 /// Why what has come is not believed, or cannot be signed.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +42,6 @@ pub enum SignatureError {
 
 /// A delta as it travels: its text, and the signature of that.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Signed {
     /// The delta in JSON.
     pub delta: String,
@@ -91,6 +92,15 @@ impl Signer {
         let signature = self.0.sign(&signed_part(&delta))?;
         Ok(Signed { delta, signature: STANDARD.encode(signature) })
     }
+
+    /// What proves that this one has told a version of a network, by the mark that it has of that: the mark, and a signature in base64.
+    ///
+    /// # Errors
+    /// When the key refuses.
+    pub fn prove(&self, network: &str, version: u64, mark: i64) -> Result<String, SignatureError> {
+        let signature = self.0.sign(&told_part(network, version, mark))?;
+        Ok(format!("{mark}:{}", STANDARD.encode(signature)))
+    }
 }
 
 impl fmt::Debug for Signer {
@@ -119,6 +129,14 @@ impl Verifier {
         key.verify(&signed_part(&signed.delta), &signature).map_err(|_| SignatureError::Forged)?;
         Ok(serde_json::from_str(&signed.delta)?)
     }
+
+    /// The mark of a version of a network, where this proves that it has told that.
+    pub fn has_told(&self, network: &str, version: u64, proof: &str) -> Option<i64> {
+        let (mark, signature) = proof.split_once(':')?;
+        let (mark, signature) = (mark.parse().ok()?, STANDARD.decode(signature).ok()?);
+        let key = UnparsedPublicKey::new(&ED25519, &self.0);
+        key.verify(&told_part(network, version, mark), &signature).is_ok().then_some(mark)
+    }
 }
 
 impl fmt::Display for Verifier {
@@ -129,6 +147,10 @@ impl fmt::Display for Verifier {
 
 fn signed_part(delta: &str) -> Vec<u8> {
     [CONTEXT, delta.as_bytes()].concat()
+}
+
+fn told_part(network: &str, version: u64, mark: i64) -> Vec<u8> {
+    [TOLD, &version.to_be_bytes(), &mark.to_be_bytes(), network.as_bytes()].concat()
 }
 
 #[cfg(test)]
@@ -166,6 +188,20 @@ mod tests {
         let delta = serde_json::to_string(&delta()).unwrap();
         let signature = STANDARD.encode(signer.0.sign(delta.as_bytes()).unwrap());
         assert!(matches!(signer.verifier().open(&Signed { delta, signature }), Err(SignatureError::Forged)));
+    }
+
+    #[test]
+    fn a_proof_is_of_one_version_of_one_network_by_one_key() {
+        let (signer, other) = (Signer::generate().unwrap(), Signer::generate().unwrap());
+        let proof = signer.prove("net", 7, -40).unwrap();
+        let told = |network: &str, version, proof: &str| signer.verifier().has_told(network, version, proof);
+        assert_eq!(told("net", 7, &proof), Some(-40));
+        assert_eq!((told("net", 8, &proof), told("other", 7, &proof)), (None, None));
+        assert_eq!(other.verifier().has_told("net", 7, &proof), None);
+        let of_delta = signer.sign(&delta()).unwrap().signature;
+        for odd in [String::new(), proof.replace("-40:", "40:"), proof.replace("-40:", ""), format!("-40:{of_delta}")] {
+            assert_eq!(told("net", 7, &odd), None, "{odd}");
+        }
     }
 
     #[test]

@@ -269,9 +269,7 @@ impl Inbound {
     pub fn failures(&self, shared: &Shared, uplink: UplinkIndex, socket: &Socket) -> outwork_net::Result<()> {
         let heard = |failure: Failure<'_>| match failure.reason {
             // This host's own word needs no proof.
-            Reason::TooLong if failure.told_by.is_none() => {
-                shared.tell(Notice::Narrow { uplink, to: failure.to.ip(), mtu: failure.mtu });
-            }
+            Reason::TooLong if failure.told_by.is_none() => shared.narrow(uplink, failure.to.ip(), failure.mtu),
             _ => shared.quoted(uplink, &failure),
         };
         // For a while: a flood of them is not to keep out what comes.

@@ -1,10 +1,11 @@
 //! What all workers and control have in common.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
@@ -21,7 +22,7 @@ use super::gauge::Gauge;
 use super::lines::Lines;
 use super::marking::Marking;
 use super::quoted::{self, Quoted};
-use super::streams::{Most, Streams};
+use super::streams::{Most, Streams, lock};
 use super::tunnel::{Once, Receiving, Tunnel, TunnelId, UplinkIndex};
 use super::view::View;
 use crate::engine::flow::Flows;
@@ -33,6 +34,8 @@ pub const NOTICES: usize = 4096;
 pub const HANDSHAKES: usize = 512;
 /// And so many what ICMP says, which anybody can send as well.
 pub const HINTS: usize = 64;
+/// And so many destinations to which datagrams are too long for this host. No flood of ICMP takes room from those.
+pub const NARROW: usize = 64;
 /// Why messages of handshakes come to nothing: the words for [`Counters::handshakes`].
 pub const REASONS: [&str; 10] =
     ["malformed", "mac1", "cookie", "rate", "forged", "stranger", "replayed", "too-fast", "not-awaited", "no-room"];
@@ -162,6 +165,8 @@ pub struct Counters {
     pub not_of_a_site: AtomicU64,
     /// Packets in datagrams that were authentic, and are none.
     pub unreadable: AtomicU64,
+    /// Hellos of another version than ours: from a site of another release, to which no path comes up.
+    pub other_version: AtomicU64,
     /// Packets that the device had no room for.
     pub undelivered: AtomicU64,
     /// What control was not told, being too busy.
@@ -235,9 +240,12 @@ pub struct Shared {
     /// The sockets of uplinks.
     pub lines: Lines,
     notices: SyncSender<Notice>,
-    /// Messages of handshakes among what control has yet to hear, and what ICMP says.
+    /// Messages of handshakes among what control has yet to hear, what ICMP says, and what this host says is too long.
     handshakes: AtomicUsize,
     hints: AtomicUsize,
+    narrowed: AtomicUsize,
+    /// Where, by which uplinks, datagrams went of which control has yet to hear that they are too long for this host.
+    narrow: Mutex<BTreeSet<(UplinkIndex, IpAddr)>>,
     control: Arc<Waker>,
     workers: Box<[Waker]>,
     /// Counts how often control has asked whether anything lies in sockets,
@@ -281,6 +289,8 @@ impl Shared {
             notices,
             handshakes: AtomicUsize::new(0),
             hints: AtomicUsize::new(0),
+            narrowed: AtomicUsize::new(0),
+            narrow: Mutex::default(),
             control,
             knocks: AtomicU64::new(0),
             looked: workers.iter().map(|_| AtomicU64::new(0)).collect(),
@@ -296,6 +306,7 @@ impl Shared {
         match notice {
             Notice::Handshake { .. } => Some((&self.handshakes, HANDSHAKES)),
             Notice::Hint(..) => Some((&self.hints, HINTS)),
+            Notice::Narrow { .. } => Some((&self.narrowed, NARROW)),
             _ => None,
         }
     }
@@ -358,8 +369,19 @@ impl Shared {
         }
     }
 
+    /// What this host itself says of a datagram that was to leave by an uplink: it is too long for the interface, which takes `mtu` octets. It says so of every one that is, and
+    /// control looks at all paths for each: it hears of a destination once at a time.
+    pub fn narrow(&self, uplink: UplinkIndex, to: IpAddr, mtu: usize) {
+        if lock(&self.narrow).insert((uplink, to)) && !self.tell(Notice::Narrow { uplink, to, mtu }) {
+            lock(&self.narrow).remove(&(uplink, to));
+        }
+    }
+
     /// Control has heard a notice: there is room for another of its kind.
     pub fn heard(&self, notice: &Notice) {
+        if let Notice::Narrow { uplink, to, .. } = notice {
+            lock(&self.narrow).remove(&(*uplink, *to));
+        }
         if let Some((taken, _)) = self.share(notice) {
             taken.fetch_sub(1, Relaxed);
         }
@@ -520,6 +542,34 @@ mod tests {
         let (all, own) = (100 * 4 * HINTS, 100 * 2 * HINTS);
         assert_eq!((count("stranger"), count("heard") + count("pending")), (all - own, own));
         assert_eq!(count("pending"), 99 * HINTS, "who had no room may say it again");
+    }
+
+    #[test]
+    fn a_thousand_datagrams_that_are_too_long_for_this_host_are_told_of_once_until_that_was_heard() {
+        let (shared, heard) = shared();
+        let (uplink, [one, two]) = (UplinkIndex(0), ["192.0.2.9", "192.0.2.10"].map(|to| to.parse().unwrap()));
+        let say = |uplink, to| (0..1000).for_each(|_| shared.narrow(uplink, to, 1400));
+        say(uplink, one);
+        let told: Vec<Notice> = heard.try_iter().collect();
+        assert!(matches!(told[..], [Notice::Narrow { mtu: 1400, .. }]), "{told:?}");
+        say(uplink, one);
+        assert_eq!(heard.try_iter().count(), 0, "control has it before it");
+        say(uplink, two);
+        say(UplinkIndex(1), one);
+        assert_eq!(heard.try_iter().count(), 2, "elsewhere it is another one");
+        shared.heard(&told[0]);
+        say(uplink, one);
+        assert_eq!(heard.try_iter().count(), 1, "it was heard, and is so still");
+        assert_eq!(shared.counters.unheard.load(Relaxed), 0);
+        // Of however many destinations, there is room for what tunnels say; and what had none is said again.
+        let many = || (0..1000_u32).map(|host| IpAddr::from((0x0a00_0000 + host).to_be_bytes()));
+        many().for_each(|to| shared.narrow(uplink, to, 1400));
+        let told: Vec<Notice> = heard.try_iter().collect();
+        assert_eq!(told.len(), NARROW - 3);
+        told.iter().for_each(|notice| shared.heard(notice));
+        shared.narrow(uplink, many().next_back().unwrap(), 1400);
+        assert_eq!(heard.try_iter().count(), 1);
+        assert_eq!(shared.counters.unheard.load(Relaxed), 1000 - told.len() as u64);
     }
 
     #[test]

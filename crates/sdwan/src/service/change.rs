@@ -141,7 +141,7 @@ impl Service {
         *lock(&self.numbers) = numbers;
         in_force.routing = Some(wanted.routing);
         in_force.settings = Some(settings.clone());
-        in_force.remark(&self.links());
+        self.remark(&mut in_force);
         in_force.remark_apart(settings);
         Ok(())
     }
@@ -163,9 +163,20 @@ impl Service {
             wanted.establish(line, &self.links(), Some(before))?;
             *routing = Some(wanted);
         }
-        in_force.remark(&self.links());
+        self.remark(&mut in_force);
         *seen = moves;
         Ok(())
+    }
+
+    /// Looks which networks this machine keeps to itself.
+    fn remark(&self, in_force: &mut InForce) {
+        in_force.remark(&self.links());
+        self.hidden.store(Arc::new(in_force.hidden.clone()));
+    }
+
+    /// Networks behind others that this machine keeps to itself, wholly or in part, as it was when its interfaces, addresses, default routes or settings last became others.
+    pub fn hidden(&self) -> Arc<Vec<Hidden>> {
+        self.hidden.load_full()
     }
 
     /// Dials who is dialled by a name where that is found now.

@@ -3,10 +3,9 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, UdpSocket};
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
 
 use outwork_config::{Sources, load};
-use outwork_net::testing::{Lab, Namespace};
+use outwork_net::testing::{self, Lab, Namespace};
 use outwork_wireguard::PrivateKey;
 use tempfile::TempDir;
 
@@ -69,11 +68,7 @@ pub(super) fn read(text: &str) -> Sdwan {
 }
 
 pub(super) fn wait_for(what: &str, told: impl Fn() -> String, is_so: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < LONG, "waited too long for {what}: {}", told());
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    testing::wait_for((LONG, Duration::from_millis(10)), what, told, || is_so().then_some(()));
 }
 
 impl Pair {

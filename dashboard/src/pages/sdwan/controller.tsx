@@ -6,21 +6,32 @@ import { createAction, createQuery } from "../../api/query";
 import { may } from "../../api/session";
 import { count, plural, relative, timestamp } from "../../format";
 import { route, setParams } from "../../router";
+import { useStatus } from "../../status";
 import { FormDialog } from "../../ui/dialog";
 import { Icon } from "../../ui/icon";
 import { RowMenu } from "../../ui/menu";
 import { notify } from "../../ui/notify";
 import { More } from "../../ui/pager";
-import { Empty, Loaded, Skeleton } from "../../ui/states";
+import { Said } from "../../ui/said";
+import { Empty, Loaded, Notice, ProblemNotice, Skeleton } from "../../ui/states";
 import { createNow, Search, Segments } from "../../ui/widgets";
 import { DocumentDialog, RemoveDialog } from "./document-form";
 import { createDocuments, everything } from "./network-data";
-import { type Enrolled, enrolled, lag, latestVersion, presenceReading, presenceTally } from "./presence";
+import {
+  type Enrolled,
+  enrolled,
+  lag,
+  latestVersion,
+  presenceReading,
+  presenceTally,
+  releaseNote,
+} from "./presence";
 import { State } from "./shared";
 import { TokenDialog } from "./token-dialog";
 
 const Enrolments = lazy(() => import("./enrolments"));
 const DocumentTable = lazy(() => import("./document-table"));
+const Settings = lazy(() => import("./settings"));
 const Changes = lazy(() => import("./changes"));
 
 /** Rows drawn at once; more on request. */
@@ -33,6 +44,7 @@ const VIEWS = [
   { value: "tokens", text: "Tokens" },
   { value: "classes", text: "Classes" },
   { value: "applications", text: "Applications" },
+  { value: "settings", text: "Settings" },
   { value: "history", text: "History" },
 ] as const;
 
@@ -79,7 +91,8 @@ function Row(props: {
   site: Enrolled;
   latest: number | null;
   now: number;
-  admin: boolean;
+  /** The release of this controller. */
+  release: string | undefined;
   onAsk: (asked: Asked) => void;
 }) {
   const presence = () => props.site.presence;
@@ -114,6 +127,23 @@ function Row(props: {
             </>
           )}
         </Show>
+        <Show when={presence()?.refused}>
+          {(reason) => (
+            <div class="note refusal">
+              <Said text={reason()} />
+            </div>
+          )}
+        </Show>
+        <Show
+          when={presence() && releaseNote(presence() as Presence, props.release)}
+          fallback={
+            <Show when={presence()?.release}>
+              {(release) => <div class="muted sub phone-hidden">release {release()}</div>}
+            </Show>
+          }
+        >
+          {(note) => <div class="note">{note()}</div>}
+        </Show>
       </td>
       <td title={presence()?.last_seen ? timestamp(presence()?.last_seen ?? "") : undefined}>
         <span class="phone-only muted">seen </span>
@@ -127,7 +157,7 @@ function Row(props: {
           >
             {(uplink) => (
               <li>
-                <Show when={props.admin} fallback={<span class="match">{String(uplink.body.name)}</span>}>
+                <Show when={may("operator")} fallback={<span class="match">{String(uplink.body.name)}</span>}>
                   <button
                     type="button"
                     class="chip"
@@ -142,7 +172,7 @@ function Row(props: {
           </For>
         </ul>
       </td>
-      <Show when={props.admin}>
+      <Show when={may("operator")}>
         <td class="tools side">
           <RowMenu
             label={`More for ${props.site.id}`}
@@ -163,11 +193,15 @@ function Row(props: {
                 danger: true,
                 onSelect: () => props.onAsk({ what: "remove-uplink", document: uplink }),
               })),
-              {
-                text: "Make a token…",
-                icon: "key",
-                onSelect: () => props.onAsk({ what: "token", site: props.site.id }),
-              },
+              ...(may("admin")
+                ? [
+                    {
+                      text: "Make a token…",
+                      icon: "key" as const,
+                      onSelect: () => props.onAsk({ what: "token", site: props.site.id }),
+                    },
+                  ]
+                : []),
               {
                 text: "Believe it no longer…",
                 icon: "offline",
@@ -200,6 +234,7 @@ function Sites() {
   const [text, setText] = createSignal("");
   const [most, setMost] = createSignal(STEP);
   const now = createNow();
+  const status = useStatus();
   const all = createMemo(() =>
     enrolled(sites.data()?.items ?? [], uplinks.data()?.items ?? [], presences.data()?.items ?? []),
   );
@@ -245,7 +280,7 @@ function Sites() {
           />
           <span class="muted">{presenceTally(presences.data()?.items ?? [])}</span>
         </Show>
-        <Show when={may("admin")} fallback={<span class="muted push">Only an admin changes them</span>}>
+        <Show when={may("admin")} fallback={<span class="muted push">Only an admin lets sites in</span>}>
           <button type="button" class="button push" onClick={() => setAsked({ what: "token", site: "" })}>
             <Icon name="key" /> Invite a site
           </button>
@@ -274,7 +309,7 @@ function Sites() {
                       <th scope="col">Holds</th>
                       <th scope="col">Last seen</th>
                       <th scope="col">Uplinks</th>
-                      <Show when={may("admin")}>
+                      <Show when={may("operator")}>
                         <th scope="col">
                           <span class="visually-hidden">Actions</span>
                         </th>
@@ -290,7 +325,7 @@ function Sites() {
                               site={site()}
                               latest={latest()}
                               now={now()}
-                              admin={may("admin")}
+                              release={status.data()?.version}
                               onAsk={setAsked}
                             />
                           )}
@@ -342,6 +377,43 @@ function Sites() {
   );
 }
 
+/** Said for as long as the controller tells sites nothing, as it came out of an older backup. */
+function HeldBack() {
+  const status = createQuery<null, { held_back: boolean }>(
+    () => null,
+    (_, signal) => api.get("/sdwan/status", signal),
+    { every: 10_000 },
+  );
+  const action = createAction(async () => {
+    const { version } = await api.post<{ version: number }>("/controller/changes/accept");
+    notify(`Sites are told version ${count(version)}`);
+    status.refetch();
+  });
+  return (
+    <Show when={status.data()?.held_back}>
+      <Notice
+        tone="warn"
+        action={
+          <Show when={may("operator")}>
+            <button
+              type="button"
+              class="button small"
+              disabled={action.pending()}
+              onClick={() => void action.run()}
+            >
+              Tell sites what is here
+            </button>
+          </Show>
+        }
+      >
+        Sites were told more than this controller has: it came out of an older backup, and tells them nothing
+        until somebody has looked at what the network is here and says so. They go on as they were told last.
+      </Notice>
+      <Show when={action.problem()}>{(problem) => <ProblemNotice problem={problem()} />}</Show>
+    </Show>
+  );
+}
+
 /** What the network is to be, who is in it, and who has changed what. */
 export default function ControllerPages() {
   const view = createMemo((): View => {
@@ -350,6 +422,7 @@ export default function ControllerPages() {
   });
   return (
     <div class="stack">
+      <HeldBack />
       <div class="views">
         <Segments
           label="Of the network"
@@ -368,6 +441,9 @@ export default function ControllerPages() {
           </Match>
           <Match when={view() === "applications"}>
             <DocumentTable kind="applications" />
+          </Match>
+          <Match when={view() === "settings"}>
+            <Settings />
           </Match>
           <Match when={view() === "history"}>
             <Changes />

@@ -2,16 +2,18 @@ import "./documents.css";
 import { createMemo, createSignal, For, Match, Show, Switch } from "solid-js";
 import { createStore, reconcile } from "solid-js/store";
 import { api, Problem } from "../../api/client";
-import type { Body, DocumentKind, NetworkDocument } from "../../api/controller-types";
+import type { Body, ChangeList, DocumentKind, NetworkDocument } from "../../api/controller-types";
 import { createAction, createQuery } from "../../api/query";
 import { timestamp, tomlValue } from "../../format";
 import { FormDialog } from "../../ui/dialog";
 import { notify } from "../../ui/notify";
 import { Notice, ProblemNotice } from "../../ui/states";
 import { Field } from "../../ui/widgets";
+import { Changed, OtherReleases } from "./changed";
 import {
   addressOf,
   bodyOf,
+  calledOf,
   type Draft,
   differences,
   draftOf,
@@ -19,11 +21,13 @@ import {
   faultAt,
   faultsElsewhere,
   fieldsOf,
+  groupsOf,
   idOf,
   isStale,
   KINDS,
   type Known,
   keptOf,
+  shapedIn,
 } from "./documents";
 import { fetchKnown } from "./network-data";
 
@@ -197,8 +201,8 @@ function rows(fields: FieldSpec[]): FieldSpec[][] {
   return found;
 }
 
-function Kept(props: { kind: DocumentKind; body: Body }) {
-  const kept = () => keptOf(props.kind, props.body);
+function Kept(props: { kind: DocumentKind; body: Body; classes: string[] }) {
+  const kept = () => keptOf(props.kind, props.body, props.classes);
   return (
     <Show when={kept().length > 0}>
       <section aria-label="Kept as they are">
@@ -227,6 +231,8 @@ export function DocumentDialog(
     document?: NetworkDocument | undefined;
     /** What a new one begins with. */
     begin?: Body;
+    /** Classes of the network, where the document says something of each. */
+    classes?: string[];
   },
 ) {
   const known = createQuery<null, Known>(
@@ -234,25 +240,44 @@ export function DocumentDialog(
     (_, signal) => fetchKnown(signal),
   );
   const [base, setBase] = createSignal(props.document);
+  const classes = createMemo(() => [...new Set([...(props.classes ?? []), ...shapedIn(base()?.body ?? {})])]);
   const [draft, setDraft] = createStore<Draft>(
-    draftOf(props.kind, props.document?.body ?? props.begin ?? {}),
+    draftOf(props.kind, props.document?.body ?? props.begin ?? {}, classes()),
   );
   let place: HTMLDivElement | undefined;
   const [theirs, setTheirs] = createSignal<NetworkDocument | null>(null);
-  const body = () => bodyOf(props.kind, draft, base()?.body);
+  const body = () => bodyOf(props.kind, draft, base()?.body, classes());
   const id = createMemo(() => base()?.id ?? idOf(props.kind, body()));
+  const sole = () => KINDS[props.kind].sole;
+  // What is at all sites at once is tried first, and sent once it was seen what comes of it.
+  const [trial, setTrial] = createSignal<{ of: string; list: ChangeList } | null>(null);
+  const written = createMemo(() => JSON.stringify(body()));
+  const tried = () => (trial()?.of === written() ? (trial()?.list ?? null) : null);
+  const send = (how: string) => {
+    const before = base();
+    return before
+      ? api.put<ChangeList>(`${addressOf(props.kind, before.id)}${how}`, { body: body() }, before.version)
+      : api.post<ChangeList>(`/controller/${props.kind}${how}`, { body: body() });
+  };
   const action = createAction(async () => {
     const before = base();
     setTheirs(null);
     try {
-      if (before) await api.put(addressOf(props.kind, before.id), { body: body() }, before.version);
-      else await api.post(`/controller/${props.kind}`, { body: body() });
+      if (sole() && !tried()) {
+        const of = written();
+        setTrial({ of, list: await send("?dry_run=true") });
+        return;
+      }
+      await send("");
     } catch (error) {
-      if (before && error instanceof Problem && isStale(error))
-        setTheirs(await api.get<NetworkDocument>(addressOf(props.kind, before.id)));
+      setTrial(null);
+      // Of what there is one of, somebody else may have made the first.
+      const isTaken = (problem: Problem) => !before && sole() !== undefined && problem.status === 409;
+      if (error instanceof Problem && (isTaken(error) || (before && isStale(error))))
+        setTheirs(await api.get<NetworkDocument>(addressOf(props.kind, id())));
       throw error;
     }
-    notify(`${before ? "Changed" : "Added"} ${KINDS[props.kind].word} ${id()}: sites are told`);
+    notify(`${before || sole() ? "Changed" : "Added"} ${calledOf(props.kind, id())}: sites are told`);
     props.onDone();
     props.onClose();
   });
@@ -261,8 +286,8 @@ export function DocumentDialog(
     const fault = faultAt(problem, props.kind, id(), spec.key);
     return problem && fault ? new Problem(problem.status, problem.title, fault, spec.key) : null;
   };
-  const shown = () => fieldsOf(props.kind).filter((spec) => !spec.when || spec.when(draft));
-  const elsewhere = () => faultsElsewhere(action.problem(), props.kind, id());
+  const shown = () => fieldsOf(props.kind, classes()).filter((spec) => !spec.when || spec.when(draft));
+  const elsewhere = () => faultsElsewhere(action.problem(), props.kind, id(), classes());
   // What is told at a field, or side by side, is not told once more below.
   const general = () => {
     const problem = action.problem();
@@ -272,24 +297,37 @@ export function DocumentDialog(
     return shown().some((spec) => at(spec) !== null) ? null : problem;
   };
   const save = async () => {
-    if (await action.run()) return;
-    // Of a long form, what is wrong may be out of sight.
-    const [fault] = place?.closest("form")?.querySelectorAll(".fault, .notice") ?? [];
+    await action.run();
+    // Of a long form, what is wrong, or what would come of it, may be out of sight.
+    const [fault] = place?.closest("form")?.querySelectorAll(".fault, .notice, .would-be") ?? [];
     fault?.scrollIntoView({ block: "center" });
   };
+  const title = () => {
+    const one = sole();
+    if (one) return `Change ${one}`;
+    return base() ? `Change ${calledOf(props.kind, base()?.id ?? "")}` : `Add a ${KINDS[props.kind].word}`;
+  };
+  const submit = () => {
+    if (sole()) return tried() ? "Save" : "Try it";
+    return base() ? "Save" : "Add";
+  };
+  // What was tried and changes nothing need not be sent.
+  const changesNothing = () =>
+    tried()?.items.every((one) => differences(one.before ?? {}, one.after ?? {}).length === 0) ?? false;
   const take = (document: NetworkDocument, mine: boolean) => {
     setBase(document);
-    if (!mine) setDraft(reconcile(draftOf(props.kind, document.body)));
+    if (!mine) setDraft(reconcile(draftOf(props.kind, document.body, classes())));
+    setTrial(null);
     setTheirs(null);
     action.clear();
   };
   return (
     <FormDialog
-      title={`${base() ? "Change" : "Add a"} ${KINDS[props.kind].word}${base() ? ` ${base()?.id}` : ""}`}
-      submit={base() ? "Save" : "Add"}
+      title={title()}
+      submit={submit()}
       pending={action.pending()}
       problem={general()}
-      disabled={theirs() !== null}
+      disabled={theirs() !== null || changesNothing()}
       onSubmit={() => void save()}
       onClose={props.onClose}
     >
@@ -297,7 +335,7 @@ export function DocumentDialog(
         {(problem) => <ProblemNotice problem={problem()} retry={known.refetch} />}
       </Show>
       <div class="form" ref={place}>
-        <For each={KINDS[props.kind].groups}>
+        <For each={groupsOf(props.kind, classes())}>
           {(group) => (
             <fieldset class="group">
               <Show when={group.title !== ""}>
@@ -328,7 +366,18 @@ export function DocumentDialog(
           )}
         </For>
       </div>
-      <Kept kind={props.kind} body={base()?.body ?? {}} />
+      <Kept kind={props.kind} body={base()?.body ?? {}} classes={classes()} />
+      <Show when={tried()}>
+        {(list) => (
+          <section class="would-be" aria-label="What would change">
+            <h3>What would change</h3>
+            <Show when={!changesNothing()} fallback={<p class="muted">Nothing: it says that already.</p>}>
+              <Changed list={list()} />
+              <OtherReleases count={list().other_releases} />
+            </Show>
+          </section>
+        )}
+      </Show>
       <Show when={theirs()}>
         {(other) => (
           <Notice tone="warn">
@@ -409,7 +458,8 @@ export function RemoveDialog(props: Dialog & { document: NetworkDocument; childr
       onClose={props.onClose}
     >
       <p>
-        {props.children ?? "Sites are told at once. “outwork sdwan undo” at the controller takes it back."}
+        {props.children ??
+          "Sites are told at once. The history takes it back, and so does “outwork sdwan undo” at the controller."}
       </p>
       <Show when={stale()}>
         <Notice tone="warn">

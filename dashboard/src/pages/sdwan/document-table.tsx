@@ -36,7 +36,7 @@ export default function DocumentTable(props: { kind: DocumentKind }) {
     <section class="card" aria-label={`Documents: ${words().many}`}>
       <div class="toolbar">
         <p class="muted">{TEACH[props.kind] ?? ""}</p>
-        <Show when={may("admin")} fallback={<span class="muted push">Only an admin changes them</span>}>
+        <Show when={may("operator")} fallback={<span class="muted push">Only operators change them</span>}>
           <button type="button" class="button push" onClick={() => setAsked({ what: "add" })}>
             <Icon name="plus" /> Add {words().word}
           </button>
@@ -55,7 +55,7 @@ export default function DocumentTable(props: { kind: DocumentKind }) {
                     <th scope="col">Name</th>
                     <th scope="col">Says</th>
                     <th scope="col">Changed</th>
-                    <Show when={may("admin")}>
+                    <Show when={may("operator")}>
                       <th scope="col">
                         <span class="visually-hidden">Actions</span>
                       </th>
@@ -83,7 +83,7 @@ export default function DocumentTable(props: { kind: DocumentKind }) {
                         <td class="muted" title={timestamp(document.updated)}>
                           {document.updated_by}, {relative(Date.parse(document.updated), now())}
                         </td>
-                        <Show when={may("admin")}>
+                        <Show when={may("operator")}>
                           <td class="tools side">
                             <RowMenu
                               label={`More for ${document.id}`}

@@ -3,18 +3,22 @@ import { Problem, type ServerFault } from "../../api/client";
 import {
   addressOf,
   bodyOf,
+  calledOf,
   changed,
   differences,
   draftOf,
+  enrolledAnew,
   faultAt,
   faultsElsewhere,
   idOf,
   inOrder,
   isStale,
   keptOf,
+  kindOf,
   listed,
   moved,
   type Ranked,
+  saidOf,
 } from "./documents";
 
 const POLICY = {
@@ -62,6 +66,105 @@ describe("a document as a form", () => {
     expect(addressOf("uplinks", "north/lte")).toBe("/controller/uplinks/north/lte");
     expect(addressOf("classes", idOf("classes", { name: "a b" }))).toBe("/controller/classes/a%20b");
   });
+});
+
+describe("the settings of all sites as a form", () => {
+  const SETTINGS = {
+    default_class: "gold",
+    health: { misses: 5, interval: "10s", later: true },
+    qos: { class: { voice: { share: 0.25, dscp: ["EF"], marks: ["0x10"] }, "a.b": { ceiling: 0.5 } } },
+  };
+  const classes = ["gold", "a.b"];
+
+  test("say what they said before, tables and what the form does not know as well", () => {
+    const draft = draftOf("settings", SETTINGS, classes);
+    expect(draft["health.interval"]).toBe("10s");
+    expect(bodyOf("settings", draft, SETTINGS, classes)).toEqual(SETTINGS);
+    expect(keptOf("settings", SETTINGS, classes)).toEqual([
+      ["health.later", true],
+      ["qos.class.voice.marks", ["0x10"]],
+    ]);
+  });
+
+  test("have tables only where something is in them", () => {
+    const draft = { ...draftOf("settings", {}), "health.misses": "7" };
+    expect(bodyOf("settings", draft)).toEqual({ health: { misses: 7 } });
+    const cleared = { ...draftOf("settings", SETTINGS, classes), "qos.class.a.b.ceiling": "" };
+    const { qos } = bodyOf("settings", cleared, SETTINGS, classes);
+    expect(qos).toEqual({ class: { voice: SETTINGS.qos.class.voice } });
+  });
+
+  test("are one document, and what each says has its name", () => {
+    expect(addressOf("settings", idOf("settings", {}))).toBe("/controller/settings/network");
+    expect(calledOf("settings", "network")).toBe("the settings of all sites");
+    expect(calledOf("policies", "calls")).toBe("policy calls");
+    expect(["settings", "policy", "later"].map(kindOf)).toEqual(["settings", "policies", undefined]);
+    expect(saidOf("settings", SETTINGS, classes).map(({ key, label }) => [key, label !== ""])).toEqual([
+      ["default_class", true],
+      ["health.misses", true],
+      ["health.interval", true],
+      ["qos.class.voice.share", true],
+      ["qos.class.voice.dscp", true],
+      ["qos.class.a.b.ceiling", true],
+      ["health.later", false],
+      ["qos.class.voice.marks", false],
+    ]);
+  });
+
+  test("are told what is wrong at the field that it is in, and the rest by its key", () => {
+    const fault = (key: string): ServerFault => ({
+      kind: "settings",
+      id: "network",
+      key,
+      found: "found the number 99",
+      expected: "a value from 2 to 20",
+      help: null,
+    });
+    const problem = new Problem(422, "The configuration is refused", "", "body.health.misses", [
+      fault("health.misses"),
+      fault("qos.class"),
+    ]);
+    expect(faultAt(problem, "settings", "network", "health.misses")).toContain(
+      "expected a value from 2 to 20",
+    );
+    expect(faultAt(problem, "settings", "network", "health.mtu_tries")).toBe(null);
+    expect(faultsElsewhere(problem, "settings", "network")).toEqual([
+      "qos.class: Found the number 99: expected a value from 2 to 20",
+    ]);
+  });
+
+  test("are compared value by value", () => {
+    expect(differences(SETTINGS, { ...SETTINGS, health: { misses: 6, later: true } })).toEqual([
+      { key: "health.misses", label: "health.misses", before: "5", after: "6" },
+      { key: "health.interval", label: "health.interval", before: '"10s"', after: "–" },
+    ]);
+  });
+});
+
+test("a site that was said to have no network keeps saying so", () => {
+  const site = { name: "north", subnets: [] };
+  expect(bodyOf("sites", draftOf("sites", site), site)).toEqual(site);
+  expect(bodyOf("sites", { ...draftOf("sites", site), subnets: "10.1.0.0/16" }, site)).toEqual({
+    name: "north",
+    subnets: ["10.1.0.0/16"],
+  });
+});
+
+test("a site that comes back by what is taken back is enrolled anew, and nothing else is", () => {
+  const change = (kind: string, before: object | null, after: object | null) => ({
+    kind,
+    id: kind,
+    before: before as Record<string, unknown> | null,
+    after: after as Record<string, unknown> | null,
+  });
+  expect(
+    enrolledAnew([
+      change("site", null, { name: "north" }),
+      change("uplink", null, { name: "lte" }),
+      change("policy", { name: "a" }, null),
+    ]),
+  ).toEqual(["site"]);
+  expect(enrolledAnew([change("site", { name: "north" }, null)])).toEqual([]);
 });
 
 describe("what is wrong", () => {

@@ -1,6 +1,7 @@
 import type { Problem } from "../../api/client";
-import type { Body, DocumentKind } from "../../api/controller-types";
+import type { Body, DocumentChange, DocumentKind } from "../../api/controller-types";
 import { tomlValue } from "../../format";
+import { settingsGroups } from "./settings-fields";
 
 // Documents of a network as forms: which fields each kind has, and what is wrong with which. Pure.
 
@@ -44,6 +45,8 @@ interface KindSpec {
   /** What one is called, by people and by the server. */
   word: string;
   many: string;
+  /** Where there is one of it alone: what people call that. */
+  sole?: string;
   groups: FieldGroup[];
 }
 
@@ -259,10 +262,68 @@ export const KINDS: Record<DocumentKind, KindSpec> = {
       },
     ],
   },
+  settings: { word: "settings", many: "settings", sole: "the settings of all sites", groups: [] },
 };
 
-export function fieldsOf(kind: DocumentKind): FieldSpec[] {
-  return KINDS[kind].groups.flatMap((group) => group.fields);
+/** The fields of a document in groups; settings have some for each class of traffic. */
+export function groupsOf(kind: DocumentKind, classes: string[] = []): FieldGroup[] {
+  return kind === "settings" ? settingsGroups(classes) : KINDS[kind].groups;
+}
+
+export function fieldsOf(kind: DocumentKind, classes: string[] = []): FieldSpec[] {
+  return groupsOf(kind, classes).flatMap((group) => group.fields);
+}
+
+/** The kind that the server calls so. */
+export function kindOf(word: string): DocumentKind | undefined {
+  return (Object.keys(KINDS) as DocumentKind[]).find((kind) => KINDS[kind].word === word);
+}
+
+/** What people call a document. */
+export function calledOf(kind: DocumentKind, id: string): string {
+  return KINDS[kind].sole ?? `${KINDS[kind].word} ${id}`;
+}
+
+const isTable = (value: unknown): value is Body =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+/** The tables that a key with dots leads through, and the key in the last. A class may have dots in its name. */
+function placeOf(key: string): string[] {
+  const [, name, last] = /^qos\.class\.(.+)\.([^.]+)$/.exec(key) ?? [];
+  return name !== undefined && last !== undefined ? ["qos", "class", name, last] : key.split(".");
+}
+
+/** What a key with dots leads to. */
+function valueAt(body: Body, key: string): unknown {
+  return placeOf(key).reduce<unknown>((table, part) => (isTable(table) ? table[part] : undefined), body);
+}
+
+/** Puts a value where a key with dots leads to. */
+function putAt(body: Body, place: string[], value: unknown): void {
+  const [first = "", ...rest] = place;
+  if (rest.length === 0) {
+    body[first] = value;
+    return;
+  }
+  const below = body[first];
+  const table: Body = isTable(below) ? below : {};
+  body[first] = table;
+  putAt(table, rest, value);
+}
+
+const isNone = (value: unknown) => Array.isArray(value) && value.length === 0;
+
+/** The classes that are to share uplinks, by the settings of all sites. */
+export function shapedIn(body: Body): string[] {
+  const shaped = valueAt(body, "qos.class");
+  return isTable(shaped) ? Object.keys(shaped) : [];
+}
+
+/** Values by their keys, those in tables by keys with dots. */
+export function leaves(body: Body, above = ""): [string, unknown][] {
+  return Object.entries(body).flatMap(([key, value]): [string, unknown][] =>
+    isTable(value) ? leaves(value, `${above}${key}.`) : [[`${above}${key}`, value]],
+  );
 }
 
 const texts = (value: unknown): string[] =>
@@ -274,14 +335,15 @@ export function listed(text: string): string[] {
 }
 
 /** What a form begins with. */
-export function draftOf(kind: DocumentKind, body: Body): Draft {
+export function draftOf(kind: DocumentKind, body: Body, classes: string[] = []): Draft {
   const value = ({ key, as, options }: FieldSpec) => {
-    if (as === "flag") return body[key] === true;
-    if (as === "picks") return texts(body[key]);
-    if (as === "list") return texts(body[key]).join(", ");
-    return texts(body[key])[0] ?? options?.[0]?.[0] ?? "";
+    const said = valueAt(body, key);
+    if (as === "flag") return said === true;
+    if (as === "picks") return texts(said);
+    if (as === "list") return texts(said).join(", ");
+    return texts(said)[0] ?? options?.[0]?.[0] ?? "";
   };
-  return Object.fromEntries(fieldsOf(kind).map((spec) => [spec.key, value(spec)]));
+  return Object.fromEntries(fieldsOf(kind, classes).map((spec) => [spec.key, value(spec)]));
 }
 
 /** A number as such; what is none is left to the server to refuse, which says at which field. */
@@ -290,33 +352,66 @@ function numbered(text: string): number | string {
 }
 
 /** What a form says, over what the document has besides. */
-export function bodyOf(kind: DocumentKind, draft: Draft, before: Body = {}): Body {
-  const body: Body = Object.fromEntries(keptOf(kind, before));
-  for (const { key, as, when, options } of fieldsOf(kind)) {
+export function bodyOf(kind: DocumentKind, draft: Draft, before: Body = {}, classes: string[] = []): Body {
+  const body: Body = {};
+  for (const [key, value] of keptOf(kind, before, classes)) putAt(body, placeOf(key), value);
+  for (const { key, as, when, options } of fieldsOf(kind, classes)) {
     const value = draft[key];
+    const say = (said: unknown) => putAt(body, placeOf(key), said);
     if (when && !when(draft)) continue;
     if (as === "flag") {
-      if (value === true) body[key] = true;
+      if (value === true) say(true);
     } else if (as === "picks") {
-      if (Array.isArray(value) && value.length > 0) body[key] = value;
+      if (Array.isArray(value) && value.length > 0) say(value);
+    } else if (as === "list" && value === "" && isNone(valueAt(before, key))) {
+      // That there is none of them is another thing than that nobody says it.
+      say([]);
     } else if (typeof value === "string" && value.trim() !== "") {
       const text = value.trim();
       // What is so anyway need not be said.
       if (as === "choice" && options?.[0]?.[0] === text && before[key] === undefined) continue;
-      body[key] = as === "list" ? listed(text) : as === "number" ? numbered(text) : text;
+      say(as === "list" ? listed(text) : as === "number" ? numbered(text) : text);
     }
   }
   return body;
 }
 
 /** What a document says that no field of the form stands for: it stays. */
-export function keptOf(kind: DocumentKind, body: Body): [string, unknown][] {
-  const own = new Set(fieldsOf(kind).map(({ key }) => key));
-  return Object.entries(body).filter(([key]) => !own.has(key));
+export function keptOf(kind: DocumentKind, body: Body, classes: string[] = []): [string, unknown][] {
+  const own = fieldsOf(kind, classes).map(({ key }) => key);
+  const kept = (key: string, value: unknown): [string, unknown][] => {
+    if (own.includes(key)) return [];
+    // Of a table, what the form has fields for does not stay by itself.
+    if (isTable(value) && own.some((field) => field.startsWith(`${key}.`)))
+      return Object.entries(value).flatMap(([below, inner]) => kept(`${key}.${below}`, inner));
+    return [[key, value]];
+  };
+  return Object.entries(body).flatMap(([key, value]) => kept(key, value));
+}
+
+/** What the settings of all sites are known by: there is one document of them. */
+export const SHARED = "network";
+
+/** A value that a document says, with what the form calls it; empty where it has no field for it. */
+export interface Said {
+  key: string;
+  value: unknown;
+  label: string;
+  group: string;
+}
+
+/** What a document says, in the order of its form; what the form does not know comes last. */
+export function saidOf(kind: DocumentKind, body: Body, classes: string[] = []): Said[] {
+  const shown = groupsOf(kind, classes).flatMap(({ title, fields }) =>
+    fields.map(({ key, label }) => ({ key, label, group: title, value: valueAt(body, key) })),
+  );
+  const kept = keptOf(kind, body, classes).map(([key, value]) => ({ key, value, label: "", group: "" }));
+  return [...shown.filter(({ value }) => value !== undefined), ...kept];
 }
 
 /** What a document is known by. */
 export function idOf(kind: DocumentKind, body: Body): string {
+  if (kind === "settings") return SHARED;
   const name = String(body.name ?? "");
   return kind === "uplinks" ? `${String(body.site ?? "")}/${name}` : name;
 }
@@ -331,8 +426,9 @@ export function isStale(problem: Problem | null): boolean {
   return (problem?.status === 412 || problem?.status === 409) && problem.key === "version";
 }
 
-/** The field that a key such as `ports[0]` is in. */
-const fieldOf = (key: string) => key.split(/[.[]/, 1)[0] ?? "";
+/** Whether a key such as `ports[0]` is of a field. */
+const isOf = (key: string, field: string) =>
+  key === field || key.startsWith(`${field}[`) || key.startsWith(`${field}.`);
 
 /** A sentence's parts, the first with a capital. */
 function sentenceOf(found: string, expected: string | null, help: string | null): string {
@@ -347,21 +443,27 @@ export function faultAt(problem: Problem | null, kind: DocumentKind, id: string,
   if (problem.status === 409 && problem.key === "body.name")
     return key === "name" ? `There is one that is called ${id} already` : null;
   const own = problem.faults.filter(
-    (fault) => fault.kind === KINDS[kind].word && fault.id === id && fieldOf(fault.key) === key,
+    (fault) => fault.kind === KINDS[kind].word && fault.id === id && isOf(fault.key, key),
   );
   if (own.length > 0)
     return own.map((fault) => sentenceOf(fault.found, fault.expected, fault.help)).join(". ");
-  const blamed = problem.key?.startsWith("body.") ? fieldOf(problem.key.slice("body.".length)) : null;
-  return problem.faults.length === 0 && blamed === key ? problem.detail || problem.title : null;
+  const blamed = problem.key?.startsWith("body.") ? problem.key.slice("body.".length) : null;
+  return problem.faults.length === 0 && blamed !== null && isOf(blamed, key)
+    ? problem.detail || problem.title
+    : null;
 }
 
 /** What is wrong beyond the fields that a form shows: with other documents, or with the whole. */
-export function faultsElsewhere(problem: Problem | null, kind: DocumentKind, id: string): string[] {
-  const fields = new Set(fieldsOf(kind).map(({ key }) => key));
+export function faultsElsewhere(
+  problem: Problem | null,
+  kind: DocumentKind,
+  id: string,
+  classes: string[] = [],
+): string[] {
+  const fields = fieldsOf(kind, classes).map(({ key }) => key);
+  const isShown = (key: string) => fields.some((field) => isOf(key, field));
   return (problem?.faults ?? [])
-    .filter(
-      (fault) => !(fault.kind === KINDS[kind].word && fault.id === id && fields.has(fieldOf(fault.key))),
-    )
+    .filter((fault) => !(fault.kind === KINDS[kind].word && fault.id === id && isShown(fault.key)))
     .map((fault) => {
       const whose = fault.kind && !(fault.kind === KINDS[kind].word && fault.id === id);
       const at = [whose ? `${fault.kind} ${fault.id}` : "", fault.key].filter((part) => part !== "");
@@ -378,11 +480,18 @@ export interface Difference {
 
 /** What two bodies say differently, in the words of the configuration. */
 export function differences(before: Body, after: Body): Difference[] {
-  const keys = [...new Set([...Object.keys(before), ...Object.keys(after)])];
+  const [one, other] = [new Map(leaves(before)), new Map(leaves(after))];
   const said = (value: unknown) => (value === undefined ? "–" : tomlValue(value));
-  return keys
-    .map((key) => ({ key, label: key, before: said(before[key]), after: said(after[key]) }))
+  return [...new Set([...one.keys(), ...other.keys()])]
+    .map((key) => ({ key, label: key, before: said(one.get(key)), after: said(other.get(key)) }))
     .filter(({ before: one, after: other }) => one !== other);
+}
+
+/** Sites that come back by what is taken back: their certificates do not. */
+export function enrolledAnew(changes: DocumentChange[]): string[] {
+  return changes
+    .filter(({ kind, before, after }) => kind === KINDS.sites.word && before === null && after !== null)
+    .map(({ id }) => id);
 }
 
 /** What a change in the history has made different: of a document that came or went, all that it says. */

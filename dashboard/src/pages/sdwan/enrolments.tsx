@@ -11,7 +11,7 @@ import { More } from "../../ui/pager";
 import { Empty, Loaded } from "../../ui/states";
 import { createNow } from "../../ui/widgets";
 import { everything } from "./network-data";
-import { tokenReading } from "./presence";
+import { tokenNetworks, tokenReading } from "./presence";
 import { State } from "./shared";
 import { TokenDialog } from "./token-dialog";
 
@@ -49,6 +49,7 @@ function Table(props: { tokens: Enrolment[]; onWithdraw: (token: Enrolment) => v
           <tr>
             <th scope="col">For site</th>
             <th scope="col">State</th>
+            <th scope="col">With networks</th>
             <th scope="col">Made</th>
             <th scope="col">Good until</th>
             <th scope="col">
@@ -67,6 +68,12 @@ function Table(props: { tokens: Enrolment[]; onWithdraw: (token: Enrolment) => v
                   </td>
                   <td class="side">
                     <State of={state()} />
+                  </td>
+                  <td classList={{ "phone-hidden": token.subnets === null }}>
+                    <span class="phone-only muted">with </span>
+                    <Show when={token.subnets} fallback={<span class="muted">any</span>}>
+                      {(subnets) => <span class="token-nets mono">{tokenNetworks(subnets())}</span>}
+                    </Show>
                   </td>
                   <td title={timestamp(token.created)}>
                     <span class="phone-only muted">made </span>

@@ -1,7 +1,8 @@
 import { createMemo, createSignal, For, Show } from "solid-js";
-import { api } from "../../api/client";
+import { api, query } from "../../api/client";
 import { createQuery } from "../../api/query";
-import type { PathEvent } from "../../api/sdwan-types";
+import type { PathEvent, Site } from "../../api/sdwan-types";
+import type { Page } from "../../api/types";
 import { clock, count, plural, preciseClock, relative, timestamp } from "../../format";
 import { href, route, setParams } from "../../router";
 import { More } from "../../ui/pager";
@@ -57,22 +58,35 @@ function Row(props: { event: PathEvent; now: number }) {
 
 /** What has happened to paths and to the traffic of sites, and why. */
 export default function Events() {
-  const events = createQuery<null, { items: PathEvent[] }>(
-    () => null,
-    (_, signal) => api.get("/sdwan/events", signal),
-    { every: 5_000, key: "number" },
-  );
-  refetchOnChange(events.refetch);
   const now = createNow();
   const [kind, setKind] = createSignal("all");
   const [text, setText] = createSignal("");
   const [most, setMost] = createSignal(STEP);
   const site = () => route().params.get("site") ?? "";
+  // What is typed is looked for in all of them; else no more are asked for than are shown.
+  const searched = createMemo(() => text().trim() !== "");
+  const asked = createMemo(() =>
+    query({ site: site(), kind: kind() === "all" ? null : kind(), limit: searched() ? null : most() }),
+  );
+  const events = createQuery<string, Page<PathEvent>>(
+    asked,
+    (which, signal) => api.get(`/sdwan/events${which}`, signal),
+    { every: 5_000, key: "number" },
+  );
+  refetchOnChange(events.refetch);
+  const known = createQuery<null, { items: Site[] }>(
+    () => null,
+    (_, signal) => api.get("/sdwan/sites", signal),
+    { key: "name" },
+  );
   const siteNames = createMemo(() => {
     const named = (events.data()?.items ?? []).map((event) => event.site);
-    return JSON.stringify([...new Set([...named, site()])].filter((name) => name !== "").sort());
+    const there = (known.data()?.items ?? []).map(({ name }) => name);
+    return JSON.stringify([...new Set([...there, ...named, site()])].filter((name) => name !== "").sort());
   });
   const sites = createMemo(() => JSON.parse(siteNames()) as string[]);
+  const more = () => !searched() && (events.data()?.next ?? null) !== null;
+  const filtered = () => site() !== "" || kind() !== "all" || searched();
   const kindNames = createMemo(() => JSON.stringify(kindsOf(events.data()?.items ?? [])));
   const kinds = createMemo(() => JSON.parse(kindNames()) as ReturnType<typeof kindsOf>);
   const found = createMemo(() => {
@@ -117,13 +131,15 @@ export default function Events() {
               options={[{ value: "all", text: "All" }, ...kinds()]}
               onChange={setKind}
             />
-            <span class="muted push">{plural(happened(found()), "event")}</span>
+            <span class="muted push">
+              {more() ? `the latest ${count(found().length)}` : plural(happened(found()), "event")}
+            </span>
           </div>
           <Show
             when={found().length > 0}
             fallback={
               <Show
-                when={data.items.length > 0}
+                when={data.items.length > 0 || filtered()}
                 fallback={
                   <Empty icon="sdwan" title="Nothing has happened yet">
                     <p>
@@ -165,7 +181,24 @@ export default function Events() {
                 </tbody>
               </table>
             </div>
-            <More shown={most()} total={found().length} noun="event" onMore={() => setMost(most() + STEP)} />
+            <Show
+              when={more()}
+              fallback={
+                <More
+                  shown={most()}
+                  total={found().length}
+                  noun="event"
+                  onMore={() => setMost(most() + STEP)}
+                />
+              }
+            >
+              <div class="pager">
+                The latest {count(found().length)}
+                <button type="button" class="button small" onClick={() => setMost(most() + STEP)}>
+                  Show older
+                </button>
+              </div>
+            </Show>
           </Show>
         </section>
       )}

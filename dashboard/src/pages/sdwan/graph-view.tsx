@@ -22,7 +22,7 @@ function EdgeView(props: { site: string; edge: Edge; figures: boolean }) {
   const text = () => figures(props.edge.path);
   // The shape stands before the words, and where there are none, in their place.
   const mark = (): Point => [
-    props.edge.label[0] - (props.figures ? LETTER * (text().length / 2) + 9 : 0),
+    props.edge.label[0] - (props.figures ? LETTER * (text().length / 2) + 12 : 0),
     props.edge.label[1],
   ];
   return (

@@ -75,6 +75,20 @@ test("paths between the same two are bent apart, and a single one is straight", 
   expect(Math.abs((upright[1]?.[1] ?? 0) - (upright[0]?.[1] ?? 0))).toBeGreaterThan(16);
 });
 
+test("figures of two paths to a site do not lie over each other, whichever way their edges run", () => {
+  for (const count of [1, 2, 3, 4, 5, 6, 7, 8]) {
+    const drawn = draw(sites(count, 2));
+    expect(drawn?.figures).toBe(true);
+    for (const { edges } of drawn?.sites ?? []) {
+      const [[ax, ay], [bx, by]] = edges.map(({ label }) => label) as [[number, number], [number, number]];
+      // As wide as "20.0 ms · 2.0% lost" with its shape, and as high as a line.
+      expect(Math.abs(ax - bx) > 140 || Math.abs(ay - by) > 16, `${count}: ${ax} ${ay}, ${bx} ${by}`).toBe(
+        true,
+      );
+    }
+  }
+});
+
 test("a name that is too long ends in an ellipsis", () => {
   expect(fitted("north", 13)).toBe("north");
   expect(fitted("a-very-long-name", 13)).toBe("a-very-long-…");

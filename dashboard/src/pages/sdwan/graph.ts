@@ -96,8 +96,9 @@ export function curve(from: Point, to: Point, place: number, count: number): { d
   // A curve comes half as far as the point that draws it.
   const [bx, by] = [(-dy / length) * apart * 2, (dx / length) * apart * 2];
   const control: Point = [(from[0] + to[0]) / 2 + bx, (from[1] + to[1]) / 2 + by];
-  // Beside each other they would touch where edges run up or down: one comes earlier than the next.
-  const t = 0.52 + (side * 0.34 * Math.abs(dy)) / length / Math.max(1, count - 1);
+  // Beside each other they would touch where edges run up or down: one comes earlier than the next, the one that its bend has brought that way already.
+  const way = dx * dy < 0 ? -1 : 1;
+  const t = 0.52 + (way * side * 0.34 * Math.abs(dy)) / length / Math.max(1, count - 1);
   const on = (axis: 0 | 1) =>
     Math.round((1 - t) ** 2 * from[axis] + 2 * t * (1 - t) * control[axis] + t ** 2 * to[axis]);
   const [cx, cy] = control.map(Math.round);

@@ -1,5 +1,5 @@
 import { createEffect, createMemo, createSignal, For, lazy, on, Show, Suspense } from "solid-js";
-import { api } from "../../api/client";
+import { api, query } from "../../api/client";
 import { clockSkew } from "../../api/live";
 import { createQuery } from "../../api/query";
 import { freshFor, LiveSamples } from "../../api/samples";
@@ -84,12 +84,14 @@ function Watched(props: { path: Path; at: number }) {
 
 /** Of what has happened to a path, so much is told beside its charts. */
 const LAST = 5;
+/** What has happened lately to any path of its site, in which that is looked for. */
+const LOOKED_AT = 200;
 
 /** Why it is what it is, and what has happened to it last. */
 function Lately(props: { path: Path }) {
-  const events = createQuery<null, { items: PathEvent[] }>(
-    () => null,
-    (_, signal) => api.get("/sdwan/events", signal),
+  const events = createQuery<string, { items: PathEvent[] }>(
+    () => props.path.site,
+    (site, signal) => api.get(`/sdwan/events${query({ site, limit: LOOKED_AT })}`, signal),
     { every: 5_000, key: "number" },
   );
   const now = createNow();

@@ -12,7 +12,7 @@ import { Empty, Loaded } from "../../ui/states";
 import { Search, Segments } from "../../ui/widgets";
 import { MOST_WITH_SERIES, seriesOfPath, spread } from "./plots";
 import { ends, heard, reading, urgency } from "./reading";
-import { createPaths, State, Taken } from "./shared";
+import { createPaths, MOST_AT_ONCE, State, Taken } from "./shared";
 
 const PathDrawer = lazy(() => import("./path-drawer"));
 
@@ -107,6 +107,15 @@ function Row(props: { path: Path; timeline: Timeline | null; onOpen: () => void 
         </Show>
       </td>
     </tr>
+  );
+}
+
+/** A path that is looked at, of so many that the list is asked for seldom: those to its site are asked for as often as ever. */
+function Near(props: { path: Path; at: number; onClose: () => void }) {
+  const near = createPaths(() => props.path.site);
+  const path = () => near.data()?.items.find(({ id }) => id === props.path.id) ?? props.path;
+  return (
+    <PathDrawer path={path()} at={near.data()?.at ?? props.at} kept={false} onClose={() => props.onClose()} />
   );
 }
 
@@ -238,12 +247,19 @@ export default function Paths() {
           <Show when={subject()} keyed>
             {(path) => (
               <Suspense>
-                <PathDrawer
-                  path={path}
-                  at={now.at}
-                  kept={now.items.length <= MOST_WITH_SERIES}
-                  onClose={() => setParams({ path: null })}
-                />
+                <Show
+                  when={now.items.length > MOST_AT_ONCE}
+                  fallback={
+                    <PathDrawer
+                      path={path}
+                      at={now.at}
+                      kept={now.items.length <= MOST_WITH_SERIES}
+                      onClose={() => setParams({ path: null })}
+                    />
+                  }
+                >
+                  <Near path={path} at={now.at} onClose={() => setParams({ path: null })} />
+                </Show>
               </Suspense>
             )}
           </Show>

@@ -1,5 +1,5 @@
 import "./documents.css";
-import { createMemo, createSignal, For, type JSX, Match, Show, Switch } from "solid-js";
+import { createMemo, createSignal, For, type JSX, lazy, Match, Show, Suspense, Switch } from "solid-js";
 import { api } from "../../api/client";
 import type { NetworkDocument } from "../../api/controller-types";
 import { createAction, createQuery, type Query } from "../../api/query";
@@ -10,13 +10,15 @@ import { useStatus } from "../../status";
 import { Icon } from "../../ui/icon";
 import { RowMenu } from "../../ui/menu";
 import { notify } from "../../ui/notify";
-import { Empty, Loaded, ProblemNotice } from "../../ui/states";
+import { Empty, Loaded, ProblemNotice, Skeleton } from "../../ui/states";
 import { createNow, Search } from "../../ui/widgets";
 import { DocumentDialog, RemoveDialog } from "./document-form";
 import { addressOf, inOrder, isStale, moved } from "./documents";
 import { Explain } from "./explain";
 import { createDocuments, type Documents, useRoles } from "./network-data";
 import { chooses, follows, limits, matches, ruleOf, searched, unreached } from "./policy";
+
+const Traffic = lazy(() => import("./traffic-view"));
 
 /** With more policies than this there is something to search in. */
 const FEW = 8;
@@ -180,7 +182,7 @@ function Editor(props: { documents: Query<Documents>; inForce: Policy[] }) {
             onInput={setText}
           />
         </Show>
-        <Show when={may("admin")} fallback={<span class="muted push">Only an admin changes them</span>}>
+        <Show when={may("operator")} fallback={<span class="muted push">Only operators change them</span>}>
           <button type="button" class="button push" onClick={() => setAsked({ what: "add" })}>
             <Icon name="plus" /> Add policy
           </button>
@@ -228,7 +230,7 @@ function Editor(props: { documents: Query<Documents>; inForce: Policy[] }) {
                   name={(rule) => (
                     <>
                       <Show
-                        when={may("admin") && of(rule.name)}
+                        when={may("operator") && of(rule.name)}
                         fallback={<strong class="policy-name">{rule.name}</strong>}
                       >
                         {(document) => (
@@ -251,7 +253,7 @@ function Editor(props: { documents: Query<Documents>; inForce: Policy[] }) {
                     </>
                   )}
                   tools={
-                    may("admin")
+                    may("operator")
                       ? (rule, place) => (
                           <span class="row">
                             <button
@@ -472,7 +474,15 @@ function AtSite(props: { controls: boolean }) {
 
 function AtController(props: { inForce: Policy[] }) {
   const documents = createDocuments("policies");
-  return <Editor documents={documents} inForce={props.inForce} />;
+  const names = () => (documents.data()?.items ?? []).map(({ id }) => id);
+  return (
+    <>
+      <Editor documents={documents} inForce={props.inForce} />
+      <Suspense fallback={<Skeleton height={200} />}>
+        <Traffic policies={names()} />
+      </Suspense>
+    </>
+  );
 }
 
 /** Which flows are of which class, and how their paths are chosen: changed here where this process is the controller. */

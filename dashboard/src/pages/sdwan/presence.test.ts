@@ -1,6 +1,16 @@
 import { expect, test } from "vitest";
 import type { Enrolment, NetworkDocument, Presence } from "../../api/controller-types";
-import { enrolled, lag, latestVersion, presenceReading, presenceTally, tokenReading } from "./presence";
+import {
+  enrolled,
+  lag,
+  latestVersion,
+  presenceReading,
+  presenceTally,
+  releaseNote,
+  tokenAsked,
+  tokenNetworks,
+  tokenReading,
+} from "./presence";
 
 const site = (changes: Partial<Presence>): Presence => ({
   site: "north",
@@ -8,6 +18,8 @@ const site = (changes: Partial<Presence>): Presence => ({
   last_seen: "2026-11-23T10:00:00Z",
   version: 7,
   current: true,
+  refused: null,
+  release: "0.1.0",
   ...changes,
 });
 
@@ -15,6 +27,8 @@ test.each<[Partial<Presence>, string, string]>([
   [{}, "connected", "network of now"],
   [{ current: false, version: 4 }, "behind", "3 changes behind"],
   [{ current: false, version: null }, "behind", "holds nothing yet"],
+  [{ current: false, version: 4, refused: "policy[0]: no class is called x" }, "refuses", "stays as it was"],
+  [{ status: "gone", current: false, version: 4, refused: "it did" }, "gone", "as it was told last"],
   [{ status: "gone", current: false, version: 4 }, "gone", "goes on as it was told last"],
   [{ status: "unknown", version: null, current: false, last_seen: null }, "never came", "enrol"],
 ])("a site that is %o reads %s", (changes, text, detail) => {
@@ -31,6 +45,19 @@ test("how far a site is behind is told where some site has what is now", () => {
   expect(presenceTally([behind, site({}), site({ status: "unknown" })])).toBe(
     "1 connected, 1 behind, 1 never came",
   );
+});
+
+test("sites that refuse what they are told are counted by themselves", () => {
+  expect(presenceTally([site({}), site({ current: false, refused: "no class is called x" })])).toBe(
+    "1 connected, 1 refuses",
+  );
+});
+
+test("a site of another release than its controller's is told of, and one that has not said it is not", () => {
+  expect(releaseNote(site({ release: "0.2.0" }), "0.1.0")).toBe("release 0.2.0, this controller 0.1.0");
+  expect(releaseNote(site({}), "0.1.0")).toBe(null);
+  expect(releaseNote(site({ release: null }), "0.1.0")).toBe(null);
+  expect(releaseNote(site({ release: "0.2.0" }), undefined)).toBe(null);
 });
 
 test("a site comes with its uplinks, and with how it is", () => {
@@ -54,9 +81,24 @@ test("a token is good once, for a while", () => {
     created_by: "ann",
     expires: "2026-11-23T11:00:00Z",
     used: null,
+    subnets: null,
   };
   const at = Date.parse("2026-11-23T10:30:00Z");
   expect(tokenReading(token, at).text).toBe("good");
   expect(tokenReading(token, at + 3_600_000).text).toBe("expired");
   expect(tokenReading({ ...token, used: token.created }, at).text).toBe("used");
+});
+
+test("a token names networks only where some are said", () => {
+  expect(tokenAsked(" north ", "", 60)).toEqual({ site: "north", expires_in: 60 });
+  expect(tokenAsked("north", "10.1.0.0/16, 2001:db8::/48", 60)).toEqual({
+    site: "north",
+    expires_in: 60,
+    subnets: ["10.1.0.0/16", "2001:db8::/48"],
+  });
+  expect([null, [], ["10.1.0.0/16", "10.2.0.0/16"]].map(tokenNetworks)).toEqual([
+    "any",
+    "none",
+    "10.1.0.0/16, 10.2.0.0/16",
+  ]);
 });

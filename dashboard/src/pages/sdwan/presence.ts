@@ -1,4 +1,5 @@
 import type { Enrolment, NetworkDocument, Presence } from "../../api/controller-types";
+import { listed } from "./documents";
 import type { Reading } from "./reading";
 
 // How sites are to their controller, in words. Pure.
@@ -12,6 +13,13 @@ export function latestVersion(presences: Presence[]): number | null {
 export function presenceReading(one: Presence, latest: number | null): Reading {
   if (one.status === "connected" && one.current)
     return { tone: "good", icon: "check", text: "connected", detail: "It holds the network of now" };
+  if (one.status === "connected" && one.refused !== null)
+    return {
+      tone: "bad",
+      icon: "alert",
+      text: "refuses",
+      detail: "It stays as it was: it does not take up what it was told",
+    };
   if (one.status === "connected")
     return { tone: "warn", icon: "alert", text: "behind", detail: lag(one, latest) };
   if (one.status === "gone")
@@ -34,10 +42,17 @@ export function lag(one: Presence, latest: number | null): string {
     : `It holds version ${one.version}`;
 }
 
+/** What is to be said of the release of a site, beside that of its controller; null where nothing is. */
+export function releaseNote(one: Presence, here: string | undefined): string | null {
+  return one.release === null || here === undefined || one.release === here
+    ? null
+    : `release ${one.release}, this controller ${here}`;
+}
+
 /** How many sites are there, and how many are not. */
 export function presenceTally(presences: Presence[]): string {
   const words = presences.map((one) => presenceReading(one, null).text);
-  const parts = ["connected", "behind", "gone", "never came"]
+  const parts = ["connected", "behind", "refuses", "gone", "never came"]
     .map((text) => ({ text, many: words.filter((word) => word === text).length }))
     .filter(({ many }) => many > 0);
   return parts.map(({ text, many }) => `${many} ${text}`).join(", ");
@@ -70,6 +85,18 @@ export function enrolled(
     uplinks: of.get(document.id) ?? [],
     presence: there.get(document.id),
   }));
+}
+
+/** The networks that a site may come with by a token, in words. */
+export function tokenNetworks(subnets: string[] | null): string {
+  if (subnets === null) return "any";
+  return subnets.length === 0 ? "none" : subnets.join(", ");
+}
+
+/** What a token is to be, as it is asked for: networks only where some are said. */
+export function tokenAsked(site: string, networks: string, expires_in: number) {
+  const subnets = listed(networks);
+  return { site: site.trim(), expires_in, ...(subnets.length > 0 ? { subnets } : {}) };
 }
 
 /** What a token is good for. `now` is milliseconds since the epoch. */

@@ -1,5 +1,5 @@
 import { createEffect, createMemo, on, Show } from "solid-js";
-import { api } from "../../api/client";
+import { api, query } from "../../api/client";
 import { latest } from "../../api/live";
 import { createQuery, type Query } from "../../api/query";
 import type { Path, PathState, Site } from "../../api/sdwan-types";
@@ -25,14 +25,18 @@ export function refetchOnChange(refetch: () => void): void {
   createEffect(on(census, refetch, { defer: true }));
 }
 
-export function createPaths(): Query<Paths> {
-  const paths = createQuery<null, Paths>(
-    () => null,
-    async (_, signal) => {
-      const { items } = await api.get<{ items: Path[] }>("/sdwan/paths", signal);
+/** More paths than this are not asked for every two seconds: what changes its state is known at once all the same. */
+export const MOST_AT_ONCE = 200;
+
+/** All paths, or those to one site. */
+export function createPaths(site: () => string | null = () => null): Query<Paths> {
+  const paths = createQuery<string | null, Paths>(
+    site,
+    async (of, signal) => {
+      const { items } = await api.get<{ items: Path[] }>(`/sdwan/paths${query({ site: of })}`, signal);
       return { at: Date.now(), items };
     },
-    { every: 2_000 },
+    { every: (last) => ((last?.items.length ?? 0) > MOST_AT_ONCE ? 10_000 : 2_000) },
   );
   refetchOnChange(paths.refetch);
   return paths;

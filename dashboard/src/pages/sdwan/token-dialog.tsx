@@ -1,13 +1,14 @@
 import "./documents.css";
 import { createSignal, createUniqueId, For, Show } from "solid-js";
 import { createStore } from "solid-js/store";
-import { api } from "../../api/client";
+import { api, Problem } from "../../api/client";
 import type { Enrolment, NetworkDocument } from "../../api/controller-types";
 import { createAction, createQuery } from "../../api/query";
 import { timestamp } from "../../format";
 import { FormDialog, PlainDialog } from "../../ui/dialog";
 import { CopyButton, Field } from "../../ui/widgets";
 import { everything } from "./network-data";
+import { tokenAsked, tokenNetworks } from "./presence";
 
 const LIVES: [seconds: number, text: string][] = [
   [3_600, "1 hour"],
@@ -37,7 +38,11 @@ function Shown(props: { made: Made; onClose: () => void }) {
     >
       <p>
         Copy it now: it is not shown again. It lets {props.made.site} in, once, until{" "}
-        {timestamp(props.made.expires)}. Type this there:
+        {timestamp(props.made.expires)}
+        <Show when={props.made.subnets}>
+          {(subnets) => <>, with these networks: {tokenNetworks(subnets())}</>}
+        </Show>
+        . Type this there:
       </p>
       <div class="token-command mono">{command()}</div>
     </PlainDialog>
@@ -46,7 +51,7 @@ function Shown(props: { made: Made; onClose: () => void }) {
 
 /** Makes a token that lets one site in. */
 export function TokenDialog(props: { site: string; onClose: () => void; onDone: () => void }) {
-  const [draft, setDraft] = createStore({ site: props.site, expires_in: 3_600 });
+  const [draft, setDraft] = createStore({ site: props.site, networks: "", expires_in: 3_600 });
   const [made, setMade] = createSignal<Made | null>(null);
   const known = createUniqueId();
   const sites = createQuery<null, { items: NetworkDocument[] }>(
@@ -55,13 +60,20 @@ export function TokenDialog(props: { site: string; onClose: () => void; onDone: 
   );
   const action = createAction(async () => {
     setMade(
-      await api.post<Made>("/controller/enrolments", {
-        site: draft.site.trim(),
-        expires_in: draft.expires_in,
-      }),
+      await api.post<Made>(
+        "/controller/enrolments",
+        tokenAsked(draft.site, draft.networks, draft.expires_in),
+      ),
     );
     props.onDone();
   });
+  // One of the list is to blame: it is told at the field.
+  const problem = () => {
+    const found = action.problem();
+    return found?.key?.startsWith("subnets")
+      ? new Problem(found.status, found.title, found.detail, "subnets")
+      : found;
+  };
   const there = () => sites.data()?.items.some(({ id }) => id === draft.site.trim());
   return (
     <Show
@@ -71,8 +83,8 @@ export function TokenDialog(props: { site: string; onClose: () => void; onDone: 
           title="Invite a site"
           submit="Make a token"
           pending={action.pending()}
-          problem={action.problem()}
-          fields={["site", "expires_in"]}
+          problem={problem()}
+          fields={["site", "subnets", "expires_in"]}
           onSubmit={() => void action.run()}
           onClose={props.onClose}
         >
@@ -82,7 +94,7 @@ export function TokenDialog(props: { site: string; onClose: () => void; onDone: 
             hint={
               there() ? "It is in the network already, and comes back by this" : "What it is to be called"
             }
-            problem={action.problem()}
+            problem={problem()}
           >
             {(attributes) => (
               <input
@@ -102,7 +114,30 @@ export function TokenDialog(props: { site: string; onClose: () => void; onDone: 
           <datalist id={known}>
             <For each={sites.data()?.items ?? []}>{(site) => <option value={site.id} />}</For>
           </datalist>
-          <Field label="Good for" name="expires_in" problem={action.problem()}>
+          <Field
+            label="Networks it may come with"
+            name="subnets"
+            hint={
+              there()
+                ? "They are known already, and stay as they are"
+                : "Such as 10.1.0.0/16, and those within; empty, any that no other site has, but no default route"
+            }
+            problem={problem()}
+          >
+            {(attributes) => (
+              <input
+                {...attributes}
+                class="input mono"
+                value={draft.networks}
+                placeholder="any"
+                autocomplete="off"
+                autocapitalize="none"
+                spellcheck={false}
+                onInput={(event) => setDraft("networks", event.currentTarget.value)}
+              />
+            )}
+          </Field>
+          <Field label="Good for" name="expires_in" problem={problem()}>
             {(attributes) => (
               <select
                 {...attributes}

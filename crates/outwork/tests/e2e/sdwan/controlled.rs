@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{JoinHandle, sleep, spawn};
 use std::time::Duration;
 
+use serde_json::Value as Json;
+
 use super::super::site::Site;
 use super::super::wait_for;
 use super::transfer;
@@ -95,6 +97,15 @@ impl Network {
                 },
             );
         }
+    }
+
+    /// The items that the controller's API answers with to its admin.
+    fn asked(&self, path: &str) -> Vec<Json> {
+        let token = format!("Authorization: Bearer {}", self.controller.token());
+        let url = format!("http://127.0.0.1:8067/api/v1/controller/{path}");
+        let answer = self.controller.server.command("curl").args(["-sS", "-H", &token, &url]).output().unwrap();
+        let answer: Json = serde_json::from_slice(&answer.stdout).unwrap_or_else(|_| panic!("{answer:?}"));
+        answer["items"].as_array().unwrap_or_else(|| panic!("{path}: {answer}")).clone()
     }
 
     /// Octets go between the two sites.
@@ -213,9 +224,22 @@ fn the_controller_knows_how_paths_are_at_both_ends_and_who_is_there() {
         || {
             let status = network.controller.json(&["sdwan", "status"]);
             let current = status["items"].as_array().unwrap().iter().filter(|site| site["current"] == true).count();
-            (current == 2).then_some(())
+            (current == 2 && network.asked("paths?state=up").len() == 2).then_some(())
         },
     );
+    // The path of the one cable, each way.
+    let text = |row: &Json, key: &str| row[key].as_str().unwrap().to_owned();
+    let ends = |path: &Json| ["site", "uplink", "remote_site", "remote_uplink"].map(|key| text(path, key));
+    let mut paths: Vec<_> = network.asked("paths?state=up").iter().map(ends).collect();
+    paths.sort();
+    let [north, south] = NAMES;
+    assert_eq!(paths, [[north, "wan", south, "wan"], [south, "wan", north, "wan"]]);
+    assert_eq!(network.asked("paths?state=down"), Vec::<Json>::new());
+    // How it came to be up was reported along with that.
+    let came = |event: &Json| event["kind"] == "path" && event["of"] == "south wan-wan" && event["to"] == "up";
+    let events = network.asked("events?site=north");
+    assert!(events.iter().any(came), "{events:#?}");
+    assert!(events.iter().all(|event| event["site"] == "north"), "{events:#?}");
     let changes = network.controller.json(&["sdwan", "changes"]);
     let who: Vec<_> = changes["items"].as_array().unwrap().iter().map(|change| change["who"].clone()).collect();
     assert!(NAMES.iter().all(|name| who.contains(&format!("site {name}").into())), "{changes:#}");
@@ -223,6 +247,59 @@ fn the_controller_knows_how_paths_are_at_both_ends_and_who_is_there() {
     for metric in ["outwork_sdwan_controller_sites 2", "outwork_sdwan_db_query_duration"] {
         assert!(metrics.contains(metric), "{metric}\n{metrics}");
     }
+}
+
+#[test]
+fn a_site_holds_the_controller_itself_and_follows_it_as_the_other_does() {
+    let [there, _] = control(0);
+    let from = |address: &str| settings(0).replace(&format!("'{there}:{PORT}'"), &format!("'{address}:{PORT}'"));
+    let holder = Site::new(&format!("{}[controller]\nlisten = ['0.0.0.0:{PORT}']\n", from("127.0.0.1")));
+    let [there, _] = control(1);
+    let other = Site::new(&settings(1).replace(&format!("'{there}:{PORT}'"), &format!("'{}:{PORT}'", outer(0))));
+    holder.lab.veth((&holder.server, "wan"), (&other.server, "wan"));
+    let mut sites = [holder, other];
+    for (number, site) in sites.iter_mut().enumerate() {
+        site.server.ip(&format!("addr add {}/24 dev wan", outer(number)));
+        site.start();
+    }
+    for (site, name) in sites.iter().zip(NAMES) {
+        let token = sites[0].admin(&["sdwan", "token", name]);
+        site.admin(&["sdwan", "enrol", token.trim()]);
+    }
+    let told = |sites: &[Site; 2]| format!("{}\n{}", sites[0].log(), sites[1].log());
+    let joined = |sites: &[Site; 2]| {
+        for site in sites {
+            let up = || {
+                let paths = site.json(&["paths"])["paths"].clone();
+                paths.as_array().unwrap().iter().any(|path| path["state"] == "up").then_some(())
+            };
+            wait_for("a path to the other site", || told(sites), up);
+        }
+        transfer(&sites[0].server, &sites[1].server, &inner(1));
+    };
+    joined(&sites);
+    let current = |sites: &[Site; 2]| {
+        let all = || {
+            let status = sites[0].json(&["sdwan", "status"]);
+            let current = status["items"].as_array().unwrap().iter().filter(|site| site["current"] == true).count();
+            (current == 2).then_some(())
+        };
+        wait_for("both sites to hold what the network is", || told(sites), all);
+    };
+    sites[0].admin(&["sdwan", "policies", "add", "calls", "class=voice", "ports=5060"]);
+    current(&sites);
+    // What is the site's is beside what is the controller's.
+    let of_site = sites[1].json(&["sdwan", "status"]);
+    assert_eq!((&of_site["follows"]["site"], &of_site["follows"]["connected"]), (&"south".into(), &true.into()));
+    let changed = sites[1].outwork(&["sdwan", "changes", "--token", &sites[1].token()]);
+    let why = String::from_utf8_lossy(&changed.stderr).into_owned();
+    assert!(why.contains(&format!("at {}:{PORT}", outer(0))), "{why}");
+    // Both come back together.
+    sites[0].terminate();
+    sites[0].start();
+    joined(&sites);
+    sites[0].admin(&["sdwan", "policies", "edit", "calls", "ports=5062"]);
+    current(&sites);
 }
 
 #[test]

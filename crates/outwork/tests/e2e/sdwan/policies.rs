@@ -34,13 +34,17 @@ strategy = 'ordered'
 uplinks = ['one']
 ";
 
+/// AF41, and ECT(0).
+const AF41_CAPABLE: u8 = 34 << 2 | 2;
 /// Counters of datagrams that leave by each cable with a traffic class.
 const LEAVING: &str = "table inet watch { \
     counter ef_one { packets 0 bytes 0; }; counter ef_two { packets 0 bytes 0; }; \
     counter af21_one { packets 0 bytes 0; }; counter af21_two { packets 0 bytes 0; }; \
+    counter af41_one { packets 0 bytes 0; }; \
     chain out { type filter hook output priority 0; \
     oifname \"one\" ip dscp ef counter name ef_one; oifname \"two\" ip dscp ef counter name ef_two; \
-    oifname \"one\" ip dscp af21 counter name af21_one; oifname \"two\" ip dscp af21 counter name af21_two; }; }";
+    oifname \"one\" ip dscp af21 counter name af21_one; oifname \"two\" ip dscp af21 counter name af21_two; \
+    oifname \"one\" ip dscp af41 ip ecn not-ect counter name af41_one; }; }";
 
 /// A counter of packets that come out of the tunnel with a traffic class.
 const COMING: &str = "table inet watch { counter calls { packets 0 bytes 0; }; \
@@ -98,6 +102,17 @@ fn flows_take_the_path_and_the_traffic_class_that_their_policy_says_and_it_is_to
         },
     );
     assert!(count(here, "ef_two") > 0 && count(here, "ef_one") == 0);
+
+    // The policy of the rest marks nothing: what programs say goes on outside, but for congestion.
+    rustix::net::sockopt::set_ip_tos(&socket, AF41_CAPABLE).unwrap();
+    wait_for(
+        "a datagram to leave with the traffic class that its program gave it",
+        || sites.told(),
+        || {
+            socket.send_to(b"a film", (inner(1), 5070)).unwrap();
+            (count(here, "af41_one") > 0).then_some(())
+        },
+    );
 
     let listener = there.run(|| TcpListener::bind((inner(1), 8443))).unwrap();
     std::thread::scope(|scope| {

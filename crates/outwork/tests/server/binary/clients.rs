@@ -3,7 +3,9 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use outwork_net::testing;
 
 use super::text;
 
@@ -71,13 +73,6 @@ pub fn until(what: &str, mut so: impl FnMut() -> bool) {
 }
 
 /// Waits until there is something.
-pub fn until_some<T>(what: &str, mut some: impl FnMut() -> Option<T>) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(found) = some() {
-            return found;
-        }
-        assert!(began.elapsed() < Duration::from_secs(60), "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+pub fn until_some<T>(what: &str, some: impl FnMut() -> Option<T>) -> T {
+    testing::wait_for((Duration::from_secs(60), Duration::from_millis(10)), what, String::new, some)
 }

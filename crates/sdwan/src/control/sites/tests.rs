@@ -101,7 +101,7 @@ fn talk(now: &mut Time, time: Duration, machines: &mut [Machine], dead: &[Uplink
                     continue;
                 };
                 let tunnel = to.path(&back).map(|(_, path)| path.tunnel.id);
-                tunnel.into_iter().for_each(|tunnel| to.sites.control(*now, tunnel, &octets));
+                tunnel.into_iter().for_each(|tunnel| to.sites.control(*now, tunnel, &octets).unwrap());
             }
         }
     }
@@ -140,11 +140,27 @@ fn a_hello_costs_a_hub_the_counters_of_its_own_path_however_many_sites_there_are
         let tunnels: Vec<TunnelId> = hub.sites.paths.values().map(|path| path.tunnel.id).collect();
         for (place, tunnel) in tunnels.iter().enumerate() {
             let before = hub.sites.reads();
-            hub.sites.control(NOW, *tunnel, &hello(1 + place as u32, NOW).encode());
+            hub.sites.control(NOW, *tunnel, &hello(1 + place as u32, NOW).encode()).unwrap();
             hub.sites.outputs(NOW);
             assert_eq!(hub.sites.reads(), before + 1, "of {spokes} sites");
         }
     }
+}
+
+#[test]
+fn a_hello_of_another_version_is_none_and_nothing_of_its_path_is_looked_at() {
+    let (hub, others) = hub_and_spokes(1, 1);
+    let mut hub = Machine::new(&hub, &others);
+    let tunnel = hub.sites.paths.values().next().unwrap().tunnel.id;
+    let (octets, before) = (hello(1, NOW).encode(), hub.sites.reads());
+    for version in (0..16).filter(|version| *version != VERSION) {
+        let mut other = octets;
+        other[2] = version << 4 | octets[2] & 0xf;
+        assert_eq!(hub.sites.control(NOW, tunnel, &other), Err(Foreign::Version(version)));
+    }
+    assert_eq!(hub.sites.control(NOW, tunnel, &octets[..20]), Err(Foreign::Unknown), "cut short");
+    assert_eq!(hub.sites.reads(), before);
+    assert_eq!((hub.sites.control(NOW, tunnel, &octets), hub.sites.reads()), (Ok(()), before + 1));
 }
 
 #[test]
@@ -181,7 +197,7 @@ fn what_a_tunnel_carries_is_told_of_each_path_in_its_turn_and_of_one_that_is_due
     let last = hub.sites.paths.keys().next_back().copied().unwrap();
     hub.sites.paths[&last].tunnel.tallies.received.store(9, Relaxed);
     let tunnel = hub.sites.paths[&last].tunnel.id;
-    hub.sites.control(NOW, tunnel, &hello(1, NOW).encode());
+    hub.sites.control(NOW, tunnel, &hello(1, NOW).encode()).unwrap();
     assert_eq!(hub.sites.paths[&last].fed, (7, 9));
 }
 

@@ -17,13 +17,17 @@ use super::{number, page};
 use crate::controller::Controller;
 use crate::controller::store::Query as Asked;
 use crate::controller::store::changes::{Audited, UndoError, audited};
-use crate::controller::store::documents::{Differs, EditError};
+use crate::controller::store::documents::{AHEAD, Differs, EditError};
 use crate::controller::store::health::of_other_releases;
 use crate::network::Kind;
 
 /// Their routes.
 pub(super) fn router() -> OpenApiRouter<Arc<Controller>> {
-    OpenApiRouter::new().routes(routes!(network_changes)).routes(routes!(undo_latest)).routes(routes!(undo_change))
+    OpenApiRouter::new()
+        .routes(routes!(network_changes))
+        .routes(routes!(undo_latest))
+        .routes(routes!(undo_change))
+        .routes(routes!(accept))
 }
 
 /// A change of the network.
@@ -118,9 +122,9 @@ fn why(error: UndoError) -> Problem {
     let changed = |why: String| Problem::conflict(Some("change".to_owned()), why);
     match error {
         UndoError::Unknown => Problem::not_found("there is no such change, or the log keeps it no longer"),
-        UndoError::NotOfDocuments(what) => {
-            changed(format!("{what} is no change of a site, an uplink, a class, an application or a policy"))
-        }
+        UndoError::NotOfDocuments(what) => changed(format!(
+            "{what} is no change of a site, an uplink, a class, an application, a policy or the settings of all sites"
+        )),
         UndoError::Changed(error) => match *error {
             EditError::Stale(there) | EditError::Exists(there) => {
                 let (kind, id, who) = (there.kind, &there.id, &there.updated_by);
@@ -177,4 +181,42 @@ async fn undo_change(
     Query(query): Query<TryQuery>,
 ) -> Result<Response, Problem> {
     undo(&controller, &caller, Some(id), query).await
+}
+
+/// Which version is gone beyond.
+#[derive(Debug, Clone, Copy, Default, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct AcceptQuery {
+    /// A version that a site holds and cannot show that it was told: the network's becomes the one after it. Not needed where it is this controller that holds sites back.
+    beyond: Option<u64>,
+}
+
+/// What the network is from now on.
+#[derive(Debug, Serialize, ToSchema)]
+struct Accepted {
+    /// Its version.
+    version: u64,
+}
+
+/// Have all sites told what the network is here, though some were told a later version: a controller that came out of an older backup tells them nothing before that.
+#[utoipa::path(post, path = "/changes/accept", tag = "controller", params(AcceptQuery),
+    responses((status = 200, body = Accepted), (status = 400, body = Problem), (status = 401, body = Problem),
+        (status = 403, body = Problem), (status = 409, body = Problem)))]
+async fn accept(
+    Operator(caller): Operator,
+    State(controller): State<Arc<Controller>>,
+    Query(AcceptQuery { beyond }): Query<AcceptQuery>,
+) -> Result<Json<Accepted>, Problem> {
+    let said = beyond.map(|beyond| format!("beyond {beyond}")).unwrap_or_default();
+    caller.does("controller.accept", "the network", said);
+    let none = || match beyond {
+        Some(beyond) => {
+            let why = format!("expected a version from that of now on, and {AHEAD} more at most: found {beyond}");
+            Problem::invalid("beyond", why)
+        }
+        None => Problem::conflict(None, "nothing is held back: sites are told what the network is"),
+    };
+    let version = controller.bring_into_force(beyond, &caller.name).await?.ok_or_else(none)?;
+    Ok(Json(Accepted { version }))
 }

@@ -87,28 +87,43 @@ struct NetworkTunnel {
 }
 
 /// How a path was, at a report or in a span.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(crate) struct WasView {
+    /// When, or when the span begins.
+    pub(crate) at: Timestamp,
+    /// The part of the reports that had it up, from 0 to 1.
+    pub(crate) up: f64,
+    /// One way, in milliseconds.
+    pub(crate) latency_ms: f64,
+    /// The longest.
+    pub(crate) latency_max_ms: f64,
+    /// In milliseconds, as in RFC 3550.
+    pub(crate) jitter_ms: f64,
+    /// The part that was lost, from 0 to 1.
+    pub(crate) loss: f64,
+    /// The greatest.
+    pub(crate) loss_max: f64,
+    /// What a call would have sounded like, from 1 to 4.5.
+    pub(crate) mos: f64,
+    /// The lowest.
+    pub(crate) mos_min: f64,
+    /// How many reports.
+    pub(crate) count: u32,
+}
+
+impl From<&Health> for WasView {
+    fn from(health: &Health) -> Self {
+        let Health { at, up, latency_ms, latency_max_ms, jitter_ms, loss, loss_max, mos, mos_min, count, .. } = *health;
+        let at = at.into();
+        Self { at, up, latency_ms, latency_max_ms, jitter_ms, loss, loss_max, mos, mos_min, count }
+    }
+}
+
+/// The same of one path, with what went by it.
 #[derive(Debug, Serialize, ToSchema)]
 struct PathHealth {
-    /// When, or when the span begins.
-    at: Timestamp,
-    /// The part of the reports that had it up, from 0 to 1.
-    up: f64,
-    /// One way, in milliseconds.
-    latency_ms: f64,
-    /// The longest.
-    latency_max_ms: f64,
-    /// In milliseconds, as in RFC 3550.
-    jitter_ms: f64,
-    /// The part that was lost, from 0 to 1.
-    loss: f64,
-    /// The greatest.
-    loss_max: f64,
-    /// What a call would have sounded like, from 1 to 4.5.
-    mos: f64,
-    /// The lowest.
-    mos_min: f64,
-    /// How many reports.
-    count: u32,
+    #[serde(flatten)]
+    was: WasView,
     /// Datagrams with packets that were sent by it.
     sent: u64,
     /// Datagrams with packets that came by it.
@@ -215,26 +230,8 @@ pub(crate) struct HealthView {
     /// What it is taken for now, whenever the rest was so: `new`, `down`, `trial`, `up`, `suspect`, `unknown` while its site is
     /// not connected, or `gone` where it is reported no longer.
     pub(crate) state: String,
-    /// When, or when the span begins.
-    pub(crate) at: Timestamp,
-    /// The part of the reports that had it up, from 0 to 1.
-    pub(crate) up: f64,
-    /// One way, in milliseconds.
-    pub(crate) latency_ms: f64,
-    /// The longest.
-    pub(crate) latency_max_ms: f64,
-    /// In milliseconds, as in RFC 3550.
-    pub(crate) jitter_ms: f64,
-    /// The part that was lost, from 0 to 1.
-    pub(crate) loss: f64,
-    /// The greatest.
-    pub(crate) loss_max: f64,
-    /// What a call would have sounded like, from 1 to 4.5.
-    pub(crate) mos: f64,
-    /// The lowest.
-    pub(crate) mos_min: f64,
-    /// How many reports.
-    pub(crate) count: u32,
+    #[serde(flatten)]
+    pub(crate) was: WasView,
 }
 
 /// Which paths, when, and which page of that.
@@ -271,7 +268,6 @@ impl HealthQuery {
 }
 
 fn health_view((path, health): (health::Path, Health)) -> HealthView {
-    let Health { at, up, latency_ms, latency_max_ms, jitter_ms, loss, loss_max, mos, mos_min, count, .. } = health;
     HealthView {
         path: path.id,
         site: Some(path.source),
@@ -280,16 +276,7 @@ fn health_view((path, health): (health::Path, Health)) -> HealthView {
         remote_uplink: path.report.remote_uplink,
         via: Some(path.report.via).filter(|hub| !hub.is_empty()),
         state: path.report.state,
-        at: at.into(),
-        up,
-        latency_ms,
-        latency_max_ms,
-        jitter_ms,
-        loss,
-        loss_max,
-        mos,
-        mos_min,
-        count,
+        was: WasView::from(&health),
     }
 }
 
@@ -414,22 +401,7 @@ async fn path_health(
     let found = controller.store().read(Asked::History, read).await?;
     let view = |health: Health| {
         let (sent, received) = health.datagrams;
-        let Health { at, up, latency_ms, latency_max_ms, jitter_ms, loss, loss_max, mos, mos_min, count, .. } = health;
-        let at = at.into();
-        PathHealth {
-            at,
-            up,
-            latency_ms,
-            latency_max_ms,
-            jitter_ms,
-            loss,
-            loss_max,
-            mos,
-            mos_min,
-            count,
-            sent,
-            received,
-        }
+        PathHealth { was: WasView::from(&health), sent, received }
     };
     let span_seconds = controller.span().filter(|_| !by_report).map(|span| span.as_secs());
     Ok(Json(PathHistory { span_seconds, items: found.into_iter().map(view).collect() }))

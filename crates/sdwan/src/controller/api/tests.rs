@@ -235,6 +235,18 @@ fn a_change_is_taken_back_by_its_number_or_as_the_latest() {
 }
 
 #[test]
+fn the_version_of_the_network_is_brought_forward_by_who_may_change_it_and_not_without_need() {
+    let lab = lab();
+    assert_eq!(lab.ask(VIEWER, "POST", "changes/accept", "").0, 403);
+    let (status, problem) = lab.ask(OPERATOR, "POST", "changes/accept", "");
+    assert_eq!((status, problem["detail"].as_str().unwrap().contains("nothing is held back")), (409, true));
+    assert_eq!(lab.ask(OPERATOR, "POST", "changes/accept?beyond=9999999999", "").0, 400);
+    assert_eq!(lab.ask(OPERATOR, "POST", "changes/accept?beyond=8", ""), (200, json!({ "version": 9 })));
+    let (_, changes) = lab.ask(VIEWER, "GET", "changes", "");
+    assert_eq!((&changes["items"][0]["what"], &changes["items"][0]["who"]), (&json!("network.accept"), &json!("hand")));
+}
+
+#[test]
 fn what_a_policy_has_carried_is_told_by_time_and_by_site() {
     let lab = lab();
     lab.report("north", &[10, 20, 30]);

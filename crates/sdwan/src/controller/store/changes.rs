@@ -174,6 +174,17 @@ mod tests {
     }
 
     #[test]
+    fn settings_of_all_sites_are_taken_back_as_well() {
+        let (_dir, mut connection) = open();
+        let of_all = |misses: u32| of(Kind::Settings, json!({ "health": { "misses": misses } }), Expect::Any);
+        make(&mut connection, &[Edit { expect: Expect::New, ..of_all(4) }]);
+        let made = documents(&connection);
+        make(&mut connection, &[of_all(5)]);
+        take_back(&mut connection, None).unwrap();
+        assert_eq!(documents(&connection), made);
+    }
+
+    #[test]
     fn a_site_that_was_removed_comes_back_with_its_uplinks() {
         let (_dir, mut connection) = open();
         let uplink = |name: &str, octet: u8| {

@@ -35,8 +35,10 @@ const fn most(kind: Kind) -> usize {
     }
 }
 
-/// A site may be so far ahead of its controller, and be believed.
-const AHEAD: u64 = 1 << 20;
+/// So many versions have marks.
+const MARKS: i64 = 1 << 16;
+/// By so much the version of the network may be brought forward: beyond it, whoever says so has mistyped.
+pub const AHEAD: u64 = 1 << 20;
 
 /// A document as it is kept.
 #[derive(Debug, Clone, PartialEq)]
@@ -149,20 +151,82 @@ pub fn revision(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
     connection.prepare_cached("SELECT latest, floor FROM revisions")?.query_row([], read)
 }
 
-/// Where a site holds a later version than there is, the network's becomes later than that: a controller that came out of a backup goes on from where it was, as sites never go
-/// back. Says whether that is so.
-pub fn advance(connection: &mut Connection, held: u64, who: &str, now: SystemTime) -> rusqlite::Result<bool> {
+/// Whether sites are told nothing until somebody has looked at what the network is.
+pub fn is_held_back(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.prepare_cached("SELECT held_back FROM revisions")?.query_row([], |row| row.get(0))
+}
+
+/// What tells a version from another one of the same number, which was made before this controller came out of a backup: a number by chance. 0 where none is known: of before
+/// there were marks, or of what nobody is told the way from.
+pub fn mark(connection: &Connection, version: u64) -> rusqlite::Result<i64> {
+    let mut statement = connection.prepare_cached("SELECT mark FROM marks WHERE revision = ?")?;
+    Ok(statement.query_row([version.cast_signed()], |row| row.get(0)).optional()?.unwrap_or(0))
+}
+
+/// Whether a site was told what this controller does not know of: a later version than there is, or another one of the same number.
+pub fn is_unknown(connection: &Connection, held: u64, told: i64) -> rusqlite::Result<bool> {
+    let ours = mark(connection, held)?;
+    Ok(held > revision(connection)?.0 || (ours != 0 && told != 0 && ours != told))
+}
+
+/// Where a site was told, by the mark that this had, a version that [is not known](is_unknown), this controller came out of a backup: the network's version becomes later than that
+/// and than its own, as sites never go back, and from then on they are told nothing until [`accept`]. Says whether that is so.
+pub fn hold_back(
+    connection: &mut Connection,
+    site: &str,
+    (held, told): (u64, i64),
+    now: SystemTime,
+) -> rusqlite::Result<bool> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let (latest, _) = revision(&transaction)?;
-    if held <= latest || held - latest > AHEAD {
+    // Removed meanwhile, it has nothing to say.
+    if get(&transaction, Kind::Site, site)?.is_none() || !is_unknown(&transaction, held, told)? {
         return Ok(false);
     }
-    let next = held.cast_signed() + 1;
-    // Nobody holds what was in between: everybody is told everything.
-    transaction.execute("UPDATE revisions SET latest = ?1, floor = ?1", [next])?;
-    audit(&transaction, now, who, "network.advance", &next.to_string(), "")?;
+    let next = bring_forward(&transaction, held.max(revision(&transaction)?.0))?;
+    transaction.execute("UPDATE revisions SET held_back = 1", [])?;
+    audit(&transaction, now, &enrolments::known_as(site), "network.hold", &next.to_string(), "")?;
     transaction.commit()?;
     Ok(true)
+}
+
+/// Has sites told what the network is, which was held back, or though one of them holds a version up to `beyond` and cannot show that it was told that. Gives its version from then on;
+/// none where neither is so.
+pub fn accept(
+    connection: &mut Connection,
+    beyond: Option<u64>,
+    who: &str,
+    now: SystemTime,
+) -> rusqlite::Result<Option<u64>> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let (latest, _) = revision(&transaction)?;
+    let is_good = match beyond {
+        Some(beyond) => (latest..=latest.saturating_add(AHEAD)).contains(&beyond),
+        None => is_held_back(&transaction)?,
+    };
+    if !is_good {
+        return Ok(None);
+    }
+    let version = beyond.map_or(Ok(latest), |beyond| bring_forward(&transaction, beyond))?;
+    transaction.execute("UPDATE revisions SET held_back = 0", [])?;
+    audit(&transaction, now, who, "network.accept", &version.to_string(), "")?;
+    transaction.commit()?;
+    Ok(Some(version))
+}
+
+/// Makes the network's version the one after this. Nobody holds what was in between: everybody is told everything.
+fn bring_forward(connection: &Connection, version: u64) -> rusqlite::Result<u64> {
+    let next = version.saturating_add(1);
+    connection.execute("UPDATE revisions SET latest = ?1, floor = ?1", [next.cast_signed()])?;
+    give_mark(connection, next.cast_signed())?;
+    Ok(next)
+}
+
+/// Gives a version its mark, and forgets those of versions that nobody is told the way from. Of more than [`MARKS`], nobody is told it from the oldest.
+fn give_mark(connection: &Connection, revision: i64) -> rusqlite::Result<()> {
+    connection.prepare_cached("INSERT OR REPLACE INTO marks VALUES (?, random())")?.execute([revision])?;
+    connection.prepare_cached("UPDATE revisions SET floor = max(floor, ?)")?.execute([revision - MARKS])?;
+    connection.prepare_cached("DELETE FROM marks WHERE revision < (SELECT floor FROM revisions)")?.execute([])?;
+    Ok(())
 }
 
 /// What leads a site from the version that it has to that of now; none where it has that. A site that is too far behind, or that has a version that there is none of, is told
@@ -289,6 +353,7 @@ pub fn edit(
         enrolments::expel(&transaction, id, who, now)?;
     }
     transaction.execute("UPDATE revisions SET latest = ?", [revision])?;
+    give_mark(&transaction, revision)?;
     forget(&transaction)?;
     transaction.commit()?;
     Ok(Ok(done))

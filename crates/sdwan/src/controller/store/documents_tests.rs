@@ -148,17 +148,54 @@ fn who_has_missed_more_than_is_remembered_or_comes_from_the_future_is_told_every
 }
 
 #[test]
+fn who_was_told_another_version_of_the_same_number_shows_that_this_one_came_out_of_a_backup() {
+    let (_dir, mut connection) = open();
+    made(&mut connection, &[new(Kind::Site, json!({ "name": "north" })), new(Kind::Policy, policy("a", 1))]);
+    let kept = mark(&connection, 1).unwrap();
+    for name in ["b", "c", "d"] {
+        made(&mut connection, &[new(Kind::Policy, policy(name, 1))]);
+    }
+    let ours = mark(&connection, 3).unwrap();
+    assert!(ours != 0 && ours != kept && mark(&connection, 9).unwrap() == 0);
+    assert!(!hold_back(&mut connection, "north", (1, kept), NOW).unwrap(), "both histories have that");
+    assert!(!hold_back(&mut connection, "north", (3, ours), NOW).unwrap());
+    assert!(!hold_back(&mut connection, "north", (3, 0), NOW).unwrap(), "of before there were marks");
+    let other = ours.wrapping_add(1).max(1);
+    assert!(hold_back(&mut connection, "north", (3, other), NOW).unwrap());
+    assert!(
+        !hold_back(&mut connection, "north", (2, other), NOW).unwrap(),
+        "once: whoever held anything is told everything"
+    );
+    assert_eq!(accept(&mut connection, None, "ann", NOW).unwrap(), Some(5), "later than its own");
+    for held in [3, 4] {
+        assert_eq!(delta(&connection, "net", held).unwrap().unwrap().from, None);
+    }
+}
+
+#[test]
 fn a_controller_that_came_out_of_a_backup_goes_on_from_where_its_sites_are() {
     let (_dir, mut connection) = open();
     made(&mut connection, &[new(Kind::Policy, policy("a", 1))]);
-    assert!(!advance(&mut connection, 1, "site north", NOW).unwrap(), "it has what there is");
-    assert!(!advance(&mut connection, u64::MAX, "site north", NOW).unwrap(), "nobody is so far ahead");
-    assert!(advance(&mut connection, 9, "site north", NOW).unwrap());
+    assert!(!hold_back(&mut connection, "north", (9, 1), NOW).unwrap(), "there is no such site");
+    made(&mut connection, &[new(Kind::Site, json!({ "name": "north" }))]);
+    let told = mark(&connection, 2).unwrap();
+    assert!(!hold_back(&mut connection, "north", (2, told), NOW).unwrap(), "it has what there is");
+    assert_eq!(accept(&mut connection, None, "ann", NOW).unwrap(), None, "nothing is held back");
+    assert!(hold_back(&mut connection, "north", (9, 1), NOW).unwrap() && is_held_back(&connection).unwrap());
+    assert!(!hold_back(&mut connection, "north", (9, 1), NOW).unwrap(), "once");
+    assert_eq!(accept(&mut connection, None, "ann", NOW).unwrap(), Some(10));
+    assert!(!is_held_back(&connection).unwrap());
     let ahead = Held { version: 9, ..Held::nothing("net") };
     let told = ahead.with(delta(&connection, "net", 9).unwrap().unwrap()).unwrap();
     assert_eq!((told.version, &told.documents), (10, &all(&connection).unwrap()));
     made(&mut connection, &[new(Kind::Policy, policy("b", 1))]);
     assert_eq!(delta(&connection, "net", 10).unwrap().unwrap().from, Some(10));
+    // Of who cannot show it, somebody says it.
+    assert_eq!(accept(&mut connection, Some(20), "ann", NOW).unwrap(), Some(21));
+    assert_eq!(delta(&connection, "net", 20).unwrap().unwrap().from, None);
+    for odd in [20, 22 + AHEAD, u64::MAX] {
+        assert_eq!(accept(&mut connection, Some(odd), "ann", NOW).unwrap(), None, "{odd}");
+    }
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use outwork_store::database::Migrations;
 
 /// Steps that have been released never change: a change is a new one at the end.
-pub(super) const MIGRATIONS: Migrations = Migrations { component: "sdwan", steps: &[FIRST, SECOND, TRAFFIC, SHARED] };
+pub(super) const MIGRATIONS: Migrations =
+    Migrations { component: "sdwan", steps: &[FIRST, SECOND, TRAFFIC, SHARED, RESTORED] };
 
 /// A kind of documents: what all have, and what one has besides.
 macro_rules! documents {
@@ -200,6 +201,14 @@ ALTER TABLE sites ADD COLUMN release TEXT NOT NULL DEFAULT '';
 ALTER TABLE reported ADD COLUMN begun INTEGER;
 ALTER TABLE audit_logs ADD COLUMN revision INTEGER;
 CREATE INDEX idx_audit_logs_revision ON audit_logs (revision) WHERE revision IS NOT NULL;
+";
+
+const RESTORED: &str = "
+ALTER TABLE revisions ADD COLUMN held_back INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE marks (
+    revision INTEGER PRIMARY KEY,
+    mark INTEGER NOT NULL
+);
 ";
 
 const SHARED: &str = concat!("\n", documents!("settings"), "ALTER TABLE enrolments ADD COLUMN subnets TEXT;\n");

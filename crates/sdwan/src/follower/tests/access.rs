@@ -100,7 +100,7 @@ fn a_site_that_is_enrolled_with_another_controller_goes_there_at_once_and_hears_
         let before = lab.join(1).await;
         let addresses = [lab.controller.addresses()[0], other.controller.addresses()[0]];
         let settings =
-            FollowSettings { address: addresses.map(Place::from).to_vec(), ..lab.settings(1).controller.unwrap() };
+            FollowSettings { address: addresses.map(HostPort::from).to_vec(), ..lab.settings(1).controller.unwrap() };
         let take_up: TakeUp = Box::new(|| Box::pin(async { Ok(()) }));
         let follower = Follower::new(settings, lab.at(1), uplink(1), take_up);
         let task = tokio::spawn(Arc::clone(&follower).run());
@@ -184,6 +184,47 @@ fn a_version_that_goes_back_is_not_taken_up_after_a_restart_either() {
             let weighed = weigh(&again, &signer.verifier(), &back).unwrap();
             assert!(matches!(weighed, Weighed::Refused { why, .. } if why.contains("has 9 already")), "{to}");
         }
+    });
+}
+
+#[test]
+fn a_controller_out_of_an_older_backup_tells_nobody_anything_until_somebody_says_so() {
+    run(async {
+        let lab = Lab::new().await;
+        lab.join(1).await;
+        lab.join(2).await;
+        let store = lab.controller.store();
+        let copy = async || store.read(Query::Documents, documents::revision).await.unwrap().0;
+        let backup = copy().await;
+        let first = [lab.follow(1), lab.follow(2)];
+        lab.edit(policy("calls", "voice")).await;
+        let both = async |list: &[&str]| [1, 2].iter().all(|n| lab.in_force(*n).0 == names(list));
+        wait_for("a policy to come to both", async || both(&["calls"]).await).await;
+        let told = first[0].follower.told().version;
+        drop(first);
+        wait_for("both to be gone", async || lab.controller.connected() == 0).await;
+        let restore = move |c: &mut rusqlite::Connection| {
+            c.execute("DELETE FROM policies", [])?;
+            c.execute("UPDATE revisions SET latest = ?", [backup.cast_signed()]).map(drop)
+        };
+        store.write(Query::Change, restore).await.unwrap();
+        let sites = [lab.follow(1), lab.follow(2)];
+        wait_for("the controller to know", async || lab.controller.is_held_back()).await;
+        wait_for("both to be there", async || sites.iter().all(|site| site.follower.told().connected.is_some())).await;
+        assert!(copy().await > told, "what is made from now on is later than what was told");
+        lab.edit(policy("mail", "bulk")).await;
+        // What they say after that is heard, and they are told nothing of it.
+        for site in &sites {
+            site.follower.reporter.add(&paths(1, 1), SystemTime::now());
+            wait_for("a report to be kept", async || site.follower.waiting() == 0).await;
+            assert_eq!(site.taken.load(Ordering::SeqCst), 0);
+        }
+        assert!(both(&["calls"]).await);
+        // A start of the controller changes nothing of that.
+        assert!(store.read(Query::Documents, documents::is_held_back).await.unwrap());
+        lab.controller.bring_into_force(None, "ann").await.unwrap().unwrap();
+        wait_for("what it has to come to both", async || both(&["mail"]).await).await;
+        assert!(!lab.controller.is_held_back());
     });
 }
 

@@ -42,9 +42,10 @@ impl Raw {
 
     /// Says hello as who holds nothing, and takes up what it is told.
     async fn greet(&mut self) {
-        self.say(FromSite::Hello { version: 0, uplinks: uplink(1), release: String::new() }).await;
+        self.say(FromSite::Hello { version: 0, uplinks: uplink(1), release: String::new(), proof: String::new() })
+            .await;
         assert!(matches!(self.hear().await, Some(FromController::Welcome { .. })));
-        let Some(FromController::Push(signed)) = self.hear().await else { panic!("nothing is told") };
+        let Some(FromController::Push { signed, .. }) = self.hear().await else { panic!("nothing is told") };
         let delta: Delta = serde_json::from_str(&signed.delta).unwrap();
         self.say(FromSite::Taken { version: delta.to }).await;
     }
@@ -68,7 +69,7 @@ fn who_has_no_certificate_can_but_show_a_token_and_is_not_listened_to_for_long()
         let lab = Lab::new().await;
         let token = lab.invite(1).await;
         let mut stream = Raw::stranger(&lab, &token).await;
-        stream.say(FromSite::Hello { version: 7, uplinks: vec![], release: String::new() }).await;
+        stream.say(FromSite::Hello { version: 7, uplinks: vec![], release: String::new(), proof: String::new() }).await;
         assert_eq!(stream.hear().await, None);
         wait_for("it to be counted", async || lab.refused(Turned::Words) == 1).await;
         // Neither does a length that nobody may have, nor what is no TLS at all.
@@ -140,7 +141,8 @@ fn a_site_says_hello_first_and_once_and_answers_only_what_it_was_told() {
         };
         first(report(1, 0), false).await;
         first(FromSite::Taken { version: 1 }, false).await;
-        first(FromSite::Hello { version: 0, uplinks: vec![], release: String::new() }, true).await;
+        first(FromSite::Hello { version: 0, uplinks: vec![], release: String::new(), proof: String::new() }, true)
+            .await;
         first(FromSite::Taken { version: 99 }, true).await;
         first(FromSite::Refused { version: 99, held: 0, why: "x".repeat(9999) }, true).await;
         let FromSite::Report(long) = report(1, 1) else { panic!() };
@@ -198,12 +200,54 @@ fn a_site_that_changes_itself_without_end_is_not_told_of_to_all_the_others() {
         for port in 1..=40 {
             let mut site = Raw::site(&lab, &identity).await;
             let uplink = json!({ "name": "fibre", "public_key": KEYS[0], "endpoint": format!("192.0.2.9:{port}") });
-            site.say(FromSite::Hello { version: 0, uplinks: vec![uplink], release: String::new() }).await;
+            site.say(FromSite::Hello {
+                version: 0,
+                uplinks: vec![uplink],
+                release: String::new(),
+                proof: String::new(),
+            })
+            .await;
             assert!(matches!(site.hear().await, Some(FromController::Welcome { .. })));
         }
         let changes = revision().await - before;
         assert!((1..=21).contains(&changes), "{changes}");
         assert!(lab.controller.metrics().excess.of(Excess::Changes).get() >= 19);
+    });
+}
+
+#[test]
+fn who_but_says_that_it_was_told_more_has_nobody_told_anything() {
+    run(async {
+        let lab = Lab::new().await;
+        let identity = lab.join(1).await;
+        let store = lab.controller.store();
+        let revision = async || store.read(Query::Documents, documents::revision).await.unwrap();
+        let before = revision().await;
+        let mut site = Raw::site(&lab, &identity).await;
+        site.say(FromSite::Hello { version: 0, uplinks: uplink(1), release: String::new(), proof: String::new() })
+            .await;
+        site.hear().await;
+        let Some(FromController::Push { proof: of_now, .. }) = site.hear().await else { panic!("nothing is told") };
+        for proof in [String::new(), of_now, "no base64".to_owned()] {
+            let mut site = Raw::site(&lab, &identity).await;
+            site.say(FromSite::Hello { version: 500, uplinks: uplink(1), release: String::new(), proof }).await;
+            assert!(matches!(site.hear().await, Some(FromController::Welcome { .. })));
+            let knows = async || {
+                let presence = store.read(Query::History, |c| health::presence(c, "north")).await.unwrap();
+                presence.refused.is_some_and(|why| why.contains("accept --beyond 500"))
+            };
+            wait_for("the controller to say so", knows).await;
+            assert_eq!(revision().await, before);
+            assert!(!lab.controller.is_held_back());
+        }
+        let mut site = Raw::site(&lab, &identity).await;
+        let proof = String::new();
+        site.say(FromSite::Hello { version: 500, uplinks: uplink(1), release: String::new(), proof }).await;
+        site.hear().await;
+        assert_eq!(lab.controller.bring_into_force(Some(500), "ann").await.unwrap(), Some(501));
+        let Some(FromController::Push { signed, .. }) = site.hear().await else { panic!("nothing is told") };
+        let delta: Delta = serde_json::from_str(&signed.delta).unwrap();
+        assert_eq!((delta.from, delta.to), (None, 501));
     });
 }
 
@@ -243,7 +287,8 @@ fn who_does_not_read_what_it_is_told_keeps_nobody_else_waiting() {
         });
         lab.edit(many.collect()).await;
         let mut slow = Raw::site(&lab, &identity).await;
-        slow.say(FromSite::Hello { version: 0, uplinks: uplink(1), release: String::new() }).await;
+        slow.say(FromSite::Hello { version: 0, uplinks: uplink(1), release: String::new(), proof: String::new() })
+            .await;
         wait_for("the slow one to be there", async || lab.controller.connected() == 1).await;
         let other = lab.follow(2);
         wait_for("the other to be told", async || other.follower.told().version > 0).await;

@@ -94,8 +94,8 @@ impl Lab {
     }
 
     /// Where the controller is.
-    fn places(&self) -> Vec<Place> {
-        self.controller.addresses().iter().copied().map(Place::from).collect()
+    fn places(&self) -> Vec<HostPort> {
+        self.controller.addresses().iter().copied().map(HostPort::from).collect()
     }
 
     async fn invite(&self, number: usize) -> Token {

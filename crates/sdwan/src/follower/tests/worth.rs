@@ -100,7 +100,7 @@ fn what_is_said_for_all_sites_reaches_each_of_them() {
 fn a_controller_is_enrolled_at_and_followed_by_its_name() {
     run(async {
         let lab = Lab::new().await;
-        let place: Place = format!("localhost:{}", lab.controller.addresses()[0].port()).parse().unwrap();
+        let place: HostPort = format!("localhost:{}", lab.controller.addresses()[0].port()).parse().unwrap();
         let token = lab.invite(1).await;
         let mut settings = lab.settings(1);
         let keep = Keep::new(&lab.at(1));

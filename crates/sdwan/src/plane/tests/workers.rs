@@ -237,6 +237,28 @@ fn what_has_waited_for_five_seconds_is_given_up_and_what_came_later_is_not() {
 }
 
 #[test]
+fn the_traffic_class_of_a_packet_is_that_of_its_datagram_and_congestion_is_not_told_across() {
+    let mut pair = Pair::new(1, 16);
+    pair.shake(0);
+    let mut room = vec![0; 1 << 16];
+    // AF41, EF and none, with each of the marks of RFC 3168 section 5.
+    for class in [34 << 2, 34 << 2 | 1, 46 << 2 | 2, 3, 0] {
+        let mut plain = Plain::new(false, UDP);
+        (plain.class, plain.payload) = (class, vec![7; 50]);
+        pair.ends[0].give(0, &plain.build());
+        pair.ends[0].turn(0);
+        let run = pair.ends[1].socket.receive(&mut room).unwrap().unwrap();
+        // RFC 6040 section 4.1: where the end that opens it may not combine both, what is outside says "not ECN-capable".
+        assert_eq!(run.tos, class & !3, "{class:#04x}");
+        let mut opened = room[..run.length].to_vec();
+        let index = Index(u32::from_le_bytes(opened[4..8].try_into().unwrap()));
+        let session = pair.ends[1].shared.sessions.find(index).unwrap();
+        let inside = session.opener.open(pair.now(), &mut opened).unwrap().packet;
+        assert_eq!(opened[inside][1], class, "what is inside keeps both");
+    }
+}
+
+#[test]
 fn a_session_that_control_had_no_ear_for_is_asked_for_again() {
     let mut pair = Pair::new(1, 1);
     let [near, _] = &mut pair.ends;

@@ -129,6 +129,22 @@ fn a_change_that_is_refused_at_any_stage_leaves_everything_as_it_was() {
 }
 
 #[test]
+fn a_network_that_this_machine_keeps_from_its_tunnels_is_told_of_for_as_long_as_it_does() {
+    let pair = Pair::new("strategy = 'duplicate'");
+    let (room, service, settings) = (&pair.rooms[0], &pair.services[0], read(&pair.texts[0]));
+    let told = || service.hidden().iter().map(|one| (one.to_string(), one.is_dropped)).collect::<Vec<_>>();
+    assert_eq!(told(), []);
+    room.ip("route add blackhole 10.101.7.0/24");
+    service.apply(&settings).unwrap();
+    let why =
+        "not all goes to 10.101.0.0/16 by tunnels: this machine drops what goes to 10.101.7.0/24, which comes first";
+    assert_eq!(told(), [(why.to_owned(), true)]);
+    room.ip("route del blackhole 10.101.7.0/24");
+    service.apply(&settings).unwrap();
+    assert_eq!(told(), []);
+}
+
+#[test]
 fn shaping_that_was_taken_back_by_hand_is_not_begun_again_by_a_change_that_is_refused() {
     let pair = Pair::new("strategy = 'duplicate'");
     let service = &pair.services[0];

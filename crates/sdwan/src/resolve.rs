@@ -4,17 +4,17 @@
 //! as long as the name has it and somebody is there: of several that a name has, the next one is tried only where the one before does not answer. What was found stays while nobody says
 //! where the name is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::task::JoinSet;
+use outwork_config::HostPort;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 
 use crate::config::Sdwan;
-use crate::config::place::Place;
 use crate::service::Service;
 
 /// Between two looks at what is due.
@@ -45,12 +45,18 @@ struct Known {
 /// What is known of all names that are in use. Pure.
 #[derive(Debug, Default)]
 struct Book {
-    names: BTreeMap<Place, Known>,
+    names: BTreeMap<HostPort, Known>,
 }
 
 impl Book {
     /// Those of `wanted` that are to be looked up now. All others are forgotten.
-    fn due(&mut self, wanted: &BTreeSet<Place>, lost: &BTreeSet<Place>, every: Duration, now: Instant) -> Vec<Place> {
+    fn due(
+        &mut self,
+        wanted: &BTreeSet<HostPort>,
+        lost: &BTreeSet<HostPort>,
+        every: Duration,
+        now: Instant,
+    ) -> Vec<HostPort> {
         self.names.retain(|name, _| wanted.contains(name));
         let mut due = vec![];
         for name in wanted {
@@ -67,7 +73,13 @@ impl Book {
     }
 
     /// Takes in what was found of a name. Whether somebody is to be dialled elsewhere.
-    fn found(&mut self, name: &Place, found: Result<Vec<SocketAddr>, String>, is_lost: bool, likes_v4: bool) -> bool {
+    fn found(
+        &mut self,
+        name: &HostPort,
+        found: Result<Vec<SocketAddr>, String>,
+        is_lost: bool,
+        likes_v4: bool,
+    ) -> bool {
         let Some(known) = self.names.get_mut(name) else { return false };
         let mut addresses = match found {
             Ok(addresses) if addresses.is_empty() => {
@@ -95,7 +107,7 @@ impl Book {
         std::mem::replace(&mut known.taken, taken) != taken
     }
 
-    fn at(&self, name: &Place) -> Option<SocketAddr> {
+    fn at(&self, name: &HostPort) -> Option<SocketAddr> {
         self.names.get(name)?.taken
     }
 }
@@ -112,7 +124,7 @@ impl Names {
 
     /// Has a name stand for an address.
     #[cfg(test)]
-    pub(crate) fn put(&self, name: &Place, at: SocketAddr) {
+    pub(crate) fn put(&self, name: &HostPort, at: SocketAddr) {
         let known = Known { taken: Some(at), ..Known::default() };
         self.book().names.insert(name.clone(), known);
     }
@@ -125,7 +137,7 @@ impl Names {
         let far = settings.site.iter_mut().flat_map(|site| &mut site.uplink).map(|uplink| &mut uplink.endpoint);
         for place in peers.chain(far).flatten() {
             if let Some(at) = book.at(place) {
-                *place = Place::Address(at);
+                *place = HostPort::Address(at);
             }
         }
         settings
@@ -133,10 +145,10 @@ impl Names {
 }
 
 /// Names that somebody is to be dialled by, each with whoever that is.
-fn wanted(settings: &Sdwan) -> BTreeMap<Place, Vec<Whom>> {
-    let mut all: BTreeMap<Place, Vec<Whom>> = BTreeMap::new();
-    let mut add = |endpoint: &Option<Place>, whom: Whom| {
-        if let Some(name @ Place::Name { .. }) = endpoint {
+fn wanted(settings: &Sdwan) -> BTreeMap<HostPort, Vec<Whom>> {
+    let mut all: BTreeMap<HostPort, Vec<Whom>> = BTreeMap::new();
+    let mut add = |endpoint: &Option<HostPort>, whom: Whom| {
+        if let Some(name @ HostPort::Name { .. }) = endpoint {
             all.entry(name.clone()).or_default().push(whom);
         }
     };
@@ -179,10 +191,10 @@ fn unreached(service: &Service) -> Vec<Whom> {
 ///
 /// # Errors
 /// Why it has none, for people.
-pub async fn look_up(place: &Place) -> Result<Vec<SocketAddr>, String> {
+pub async fn look_up(place: &HostPort) -> Result<Vec<SocketAddr>, String> {
     let (host, port) = match place {
-        Place::Address(address) => return Ok(vec![*address]),
-        Place::Name { host, port } => (host.as_str(), *port),
+        HostPort::Address(address) => return Ok(vec![*address]),
+        HostPort::Name { host, port } => (host.as_str(), *port),
     };
     let found: io::Result<Vec<SocketAddr>> = match timeout(PATIENCE, tokio::net::lookup_host((host, port))).await {
         Ok(found) => found.map(Iterator::collect),
@@ -197,9 +209,9 @@ pub async fn look_up(place: &Place) -> Result<Vec<SocketAddr>, String> {
 
 /// What there is to be looked up.
 struct Wanted {
-    names: BTreeSet<Place>,
+    names: BTreeSet<HostPort>,
     /// Those by which somebody is not reached.
-    lost: BTreeSet<Place>,
+    lost: BTreeSet<HostPort>,
     every: Duration,
     /// Whether IPv4 is the family that most of our uplinks have.
     likes_v4: bool,
@@ -218,25 +230,40 @@ fn look(service: &Service) -> Option<Wanted> {
     Some(Wanted { names: wanted.into_keys().collect(), lost, every, likes_v4 })
 }
 
+/// Has `ask` look up all of these at once: each with what was found. One whose look-up has fallen has no address for a reason, as any other that is not found.
+async fn all<F>(names: &[HostPort], ask: impl Fn(HostPort) -> F) -> Vec<(HostPort, Result<Vec<SocketAddr>, String>)>
+where
+    F: Future<Output = Result<Vec<SocketAddr>, String>> + Send + 'static,
+{
+    let (mut under_way, mut whose) = (JoinSet::new(), HashMap::new());
+    for name in names {
+        whose.insert(under_way.spawn(ask(name.clone())).id(), name.clone());
+    }
+    let mut all = Vec::with_capacity(names.len());
+    while let Some(done) = under_way.join_next_with_id().await {
+        let (id, found) =
+            done.unwrap_or_else(|fallen: JoinError| (fallen.id(), Err(format!("its look-up has fallen: {fallen}"))));
+        all.extend(whose.remove(&id).map(|name| (name, found)));
+    }
+    all
+}
+
 /// Looks up what is due of a service's names.
 async fn round(service: &Arc<Service>) {
     // Who changes something at this moment is waited for.
     let looking = Arc::clone(service);
-    let Ok(Some(wanted)) = tokio::task::spawn_blocking(move || look(&looking)).await else { return };
-    let Wanted { names, lost, every, likes_v4 } = wanted;
+    let wanted = match tokio::task::spawn_blocking(move || look(&looking)).await {
+        Ok(wanted) => wanted,
+        Err(fallen) => {
+            tracing::error!(error = %fallen, "who looks for names of endpoints has fallen: none is looked up this time");
+            return;
+        }
+    };
+    let Some(Wanted { names, lost, every, likes_v4 }) = wanted else { return };
     let due = service.names().book().due(&names, &lost, every, Instant::now());
     let mut moved = false;
     for some in due.chunks(AT_ONCE) {
-        let mut under_way = JoinSet::new();
-        for name in some.iter().cloned() {
-            under_way.spawn(async move {
-                let found = look_up(&name).await;
-                (name, found)
-            });
-        }
-        while let Some(done) = under_way.join_next().await {
-            // One that has panicked has found nothing.
-            let Ok((name, found)) = done else { continue };
+        for (name, found) in all(some, |name| async move { look_up(&name).await }).await {
             if let Err(why) = &found {
                 tracing::warn!(%name, why, "the name of an endpoint stands for no address: what was last found stays");
             }
@@ -250,9 +277,12 @@ async fn round(service: &Arc<Service>) {
     }
     if moved {
         let told = Arc::clone(service);
-        let done = tokio::task::spawn_blocking(move || told.rejoin()).await;
-        if let Ok(Err(error)) = done {
-            tracing::warn!(%error, "addresses that names of endpoints stand for now are not taken up");
+        let taken_up = match tokio::task::spawn_blocking(move || told.rejoin()).await {
+            Ok(done) => done.map_err(|error| error.to_string()),
+            Err(fallen) => Err(fallen.to_string()),
+        };
+        if let Err(error) = taken_up {
+            tracing::warn!(error, "addresses that names of endpoints stand for now are not taken up");
         }
     }
 }
@@ -276,7 +306,7 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(3600);
 
-    fn name(text: &str) -> Place {
+    fn name(text: &str) -> HostPort {
         text.parse().unwrap()
     }
 
@@ -289,7 +319,7 @@ mod tests {
         let (mut book, begun) = (Book::default(), Instant::now());
         let vpn = name("vpn.test:51820");
         let (all, none) = (BTreeSet::from([vpn.clone()]), BTreeSet::new());
-        let mut due = |lost: &BTreeSet<Place>, seconds: u64| {
+        let mut due = |lost: &BTreeSet<HostPort>, seconds: u64| {
             let is_due = !book.due(&all, lost, HOUR, begun + Duration::from_secs(seconds)).is_empty();
             if is_due {
                 book.found(&vpn, at(&["192.0.2.1:51820"]), false, true);
@@ -318,6 +348,24 @@ mod tests {
         assert_eq!(found(&[two, one], true), two, "the next one, where nobody answers");
         assert_eq!(found(&[], true), two, "nobody says where it is");
         assert_eq!(found(&[one], false), one, "it has moved");
+    }
+
+    #[tokio::test]
+    async fn a_look_up_that_falls_is_one_that_found_nothing_and_the_others_go_on() {
+        let names = ["vpn.test:1", "falls.test:2", "none.test:3"].map(name);
+        let ask = |name: HostPort| async move {
+            match name.host().as_str() {
+                "vpn.test" => at(&["192.0.2.1:1"]),
+                "none.test" => Err("nobody knows".to_owned()),
+                other => panic!("{other} makes it fall"),
+            }
+        };
+        let mut found = all(&names, ask).await;
+        found.sort_by_key(|(name, _)| name.clone());
+        let [(falls, fallen), (_, none), (_, vpn)] = &found[..] else { panic!("{found:?}") };
+        assert_eq!((falls.host().as_str(), none), ("falls.test", &Err("nobody knows".to_owned())));
+        assert_eq!(*vpn, at(&["192.0.2.1:1"]));
+        assert!(fallen.as_ref().is_err_and(|why| why.contains("has fallen")), "{fallen:?}");
     }
 
     #[test]
