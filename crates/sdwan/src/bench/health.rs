@@ -121,7 +121,7 @@ pub fn run(options: &Options, counted: Counted) -> Result<Report, BenchError> {
                 }
                 Output::Probe(path, probe) => probes.push(Input::Probe(path, probe.answered())),
                 Output::Event(event) => downs += u64::from(is_down(&event)),
-                Output::Mtu(..) | Output::Table(_) => {}
+                Output::Mtu(..) | Output::Silent { .. } | Output::Table(_) => {}
                 Output::Look => engine.handle_input(now, Input::Looked(now)),
             }
         }
@@ -147,7 +147,7 @@ pub fn run(options: &Options, counted: Counted) -> Result<Report, BenchError> {
                     Output::Event(event) => downs += u64::from(is_down(&event)),
                     Output::Probe(path, probe) => probes.push(Input::Probe(path, probe.answered())),
                     Output::Table(table) => drop(table),
-                    Output::Mtu(..) => {}
+                    Output::Mtu(..) | Output::Silent { .. } => {}
                     Output::Look => engine.handle_input(arrival, Input::Looked(arrival)),
                 }
             }

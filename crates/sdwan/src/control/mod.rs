@@ -452,9 +452,13 @@ impl Control {
 
     /// Says something that is said again should it be lost.
     fn say(&self, now: Time, tunnel: &Tunnel, octets: &[u8]) {
-        let datagram = sites::seal(now, tunnel, octets, usize::from(tunnel.mtu()));
-        if let Some(reason) = datagram.and_then(|datagram| self.send_by(tunnel, &datagram)) {
-            tracing::debug!(tunnel = tunnel.id.0, %reason, "what is asked about sites behind NATs does not leave");
+        let Some(datagram) = sites::seal(now, tunnel, octets, usize::from(tunnel.mtu())) else { return };
+        let stopped = match &tunnel.relay {
+            Some(relay) => self.pass(now, relay, &datagram),
+            None => self.send_by(tunnel, &datagram),
+        };
+        if let Some(reason) = stopped {
+            tracing::debug!(tunnel = tunnel.id.0, %reason, "what is said of other paths or sites does not leave");
         }
     }
 

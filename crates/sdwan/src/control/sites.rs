@@ -4,6 +4,7 @@
 //! - `ranks`: by which tunnels hubs are reached, and others by this one.
 
 mod index;
+mod quiet;
 mod ranks;
 
 #[cfg(test)]
@@ -23,6 +24,7 @@ use outwork_wireguard::session::OVERHEAD;
 use outwork_wireguard::{PresharedKey, PublicKey};
 
 use self::index::Index as Known;
+use self::quiet::Quiet;
 use super::events::{Events, Happened};
 use super::explain::words;
 use super::peers::Peers;
@@ -452,6 +454,10 @@ impl Sites {
             self.heard(now, path, word);
             return Ok(());
         }
+        if let Some(quiet) = Quiet::decode(octets) {
+            self.hear_of_silence(now, path, &quiet);
+            return Ok(());
+        }
         let hello = Hello::decode(octets).map(|hello| Input::Hello(path, hello));
         let input = hello.or_else(|| Probe::decode(octets).map(|probe| Input::Probe(path, probe)));
         let Some(input) = input else {
@@ -603,6 +609,11 @@ impl Sites {
                 Output::Probe(id, probe) => {
                     if let Some(path) = self.paths.get(&id) {
                         todo.push(Todo::Probe(Arc::clone(&path.tunnel), probe));
+                    }
+                }
+                Output::Silent { by, of, silence } => {
+                    if let (Some(path), Some(quiet)) = (self.paths.get(&by), self.quiet(by, of, silence)) {
+                        todo.push(Todo::Say(Arc::clone(&path.tunnel), quiet.encode().to_vec()));
                     }
                 }
                 Output::Mtu(id, mtu) => {

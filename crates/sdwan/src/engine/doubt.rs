@@ -36,6 +36,7 @@ impl Engine {
     pub(super) fn looked(&mut self, now: Time, until: Time) {
         self.looked = self.looked.max(until);
         self.looks = false;
+        self.tell_silences(now, until);
         for id in std::mem::take(&mut self.waiting) {
             if let Some(path) = self.path_mut(id) {
                 path.liveness.looked();
@@ -53,11 +54,16 @@ impl Engine {
             Silence::Turns(change) => Some(change),
             Silence::Look => {
                 self.waiting.push(id);
-                if !std::mem::replace(&mut self.looks, true) {
-                    self.outputs.push_back(Output::Look);
-                }
+                self.look();
                 None
             }
+        }
+    }
+
+    /// Has everything that has come handed in.
+    pub(super) fn look(&mut self) {
+        if !std::mem::replace(&mut self.looks, true) {
+            self.outputs.push_back(Output::Look);
         }
     }
 

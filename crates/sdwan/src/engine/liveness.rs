@@ -57,6 +57,13 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// The most that evidence is waited for on a path that loses.
 const LONGEST: Duration = Duration::from_secs(1);
 
+impl LivenessSettings {
+    /// Silence of which the other end is told, as it can count what should have come.
+    pub(super) fn quiet(&self) -> Duration {
+        self.fast * 3 / 2
+    }
+}
+
 /// What a path is taken for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum State {
@@ -158,6 +165,8 @@ pub struct Liveness {
     /// Silence waits for everything that came to be handed in, until then.
     waits: Option<Time>,
     heard: Time,
+    /// When the other end was last told that nothing comes, since something came.
+    told: Option<Time>,
     /// Since when a look waits for its answer.
     asked: Option<Time>,
     /// Whether the next hello asks, though nothing is suspect.
@@ -197,6 +206,7 @@ impl Liveness {
             has_been_up: false,
             waits: None,
             heard: now,
+            told: None,
             asked: None,
             inquires: false,
             suspect_since: now,
@@ -276,7 +286,7 @@ impl Liveness {
     /// Something authentic came.
     pub fn heard(&mut self, now: Time) -> Option<Change> {
         self.heard = self.heard.max(now);
-        (self.waits, self.asked) = (None, None);
+        (self.waits, self.asked, self.told) = (None, None, None);
         (self.state == State::Suspect).then(|| self.turn(State::Up, None, now))
     }
 
@@ -355,6 +365,27 @@ impl Liveness {
             self.witnessed = Some(at);
         }
         is_new
+    }
+
+    /// From when on the other end is to be told, again, that nothing comes; none where no hello is due either.
+    fn tells_at(&self, settings: &LivenessSettings) -> Option<Time> {
+        // Who says hello so often has use for the path, be it only that one.
+        let is_watched = self.is_up() && self.carrier && self.their_pace <= settings.fast * 2;
+        is_watched.then(|| self.told.map_or(self.heard + settings.quiet(), |told| told + settings.fast / 4))
+    }
+
+    /// Whether the other end is to be told now that nothing comes.
+    pub fn tells(&mut self, now: Time, settings: &LivenessSettings) -> bool {
+        let is_due = self.tells_at(settings).is_some_and(|at| at <= now);
+        if is_due {
+            self.told = Some(now);
+        }
+        is_due
+    }
+
+    /// The other end has heard nothing of what it should have: it proves that nothing of ours arrives.
+    pub fn unheard(&mut self, now: Time, settings: &LivenessSettings) -> Option<Change> {
+        self.is_up().then(|| self.fall(Cause::Deaf, now, settings))
     }
 
     /// Asks whether the other end is there, where it has not been heard for a while.
@@ -451,7 +482,7 @@ impl Liveness {
     pub fn due(&self, measured: Measured, settings: &LivenessSettings) -> Time {
         let hello = if self.carrier { self.next_hello } else { Time::MAX };
         let silence = self.silence_at(measured, settings).map(|at| at.max(self.waits.unwrap_or(Time::ZERO)));
-        silence.map_or(hello, |silence| silence.min(hello))
+        [silence, self.tells_at(settings)].into_iter().flatten().fold(hello, Time::min)
     }
 
     /// What silence until `now` has come to, where everything that came until `looked` was handed in.

@@ -6,8 +6,8 @@
 //! - [`class`]: what kinds of traffic need; [`policy`], which kind a flow is.
 //! - [`damp`]: when traffic changes its path, and why.
 //! - [`table`]: where flows go, as workers read it; [`flow`], what keeps them there.
-//! - `doubt`: how silence is judged where other paths, and our own lateness, say something about it.
-//! - `decide`: how all of this becomes a table. `memory`: what it takes.
+//! - `doubt`: how silence is judged where other paths, and our own lateness, say something about it; `proof`, what the other end's silence proves.
+//! - `message`: what goes in and comes out. `decide`: how all of this becomes a table. `memory`: what it takes.
 //! - [`world`]: many of these in one process, for simulations.
 //!
 //! Absent on purpose: clocks, sockets, threads, keys. A hello is only handed in when the tunnel has found it authentic.
@@ -21,9 +21,11 @@ pub mod flow;
 pub mod hello;
 pub mod liveness;
 mod memory;
+mod message;
 pub mod mtu;
 pub mod policy;
 pub mod prefix;
+mod proof;
 pub mod quality;
 pub mod site;
 pub mod table;
@@ -37,138 +39,25 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use class::{CLASSES, Class, ClassId, Verdict, VerdictSettings};
-use damp::{DampSettings, Flaps, Seat, Why};
+use class::{CLASSES, Class, ClassId, Verdict};
+use damp::{Flaps, Seat};
 use hello::Hello;
-use liveness::{Cause, Change, Liveness, LivenessSettings, Measured, State};
-use mtu::{MtuChange, MtuSettings, PathMtu, Probe};
+use liveness::{Cause, Change, Liveness, Measured, State};
+pub use message::{Event, Input, Network, Output, Settings, Silence};
+use mtu::{MtuChange, PathMtu, Probe};
 use outwork_engine::{Rng, Time};
-use policy::{Application, LaneId, Matcher, Policy, PolicyError};
+use policy::{Matcher, PolicyError};
 use prefix::Addresses;
+use proof::History;
 use quality::Quality;
 use site::{PathId, PathKey, PathSpec, Site, SiteId, UplinkId};
-use table::{Entry, Table};
+use table::Entry;
 
 /// Events that wait to be taken. Those beyond are lost, and counted.
 const EVENTS: usize = 8192;
 
 /// How long paths by a hub wait for others at the beginning.
 const FIRST: Duration = Duration::from_secs(1);
-
-/// How the engine behaves.
-#[derive(Debug, Clone, Copy, PartialEq)]
-#[allow(missing_docs)]
-pub struct Settings {
-    pub liveness: LivenessSettings,
-    pub mtu: MtuSettings,
-    pub verdict: VerdictSettings,
-    pub damp: DampSettings,
-    /// Between looks for better paths to a site that has traffic.
-    pub look: Duration,
-    /// After so long without traffic a site's paths are looked after slowly.
-    pub quiet: Duration,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Settings {
-            liveness: LivenessSettings::default(),
-            mtu: MtuSettings::default(),
-            verdict: VerdictSettings::default(),
-            damp: DampSettings::default(),
-            look: Duration::from_secs(1),
-            quiet: Duration::from_secs(10),
-        }
-    }
-}
-
-/// What the controller says.
-#[derive(Debug, Clone, PartialEq)]
-#[allow(missing_docs)]
-pub struct Network {
-    pub own: Site,
-    pub sites: Vec<Site>,
-    /// The last one is that of flows under no policy.
-    pub classes: Vec<Class>,
-    pub applications: Vec<Application>,
-    pub policies: Vec<Policy>,
-    pub settings: Settings,
-}
-
-/// What happens.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Input {
-    /// A hello came by a path, and was authentic.
-    Hello(PathId, Hello),
-    /// Datagrams that a path's tunnel carried since the last time, hellos aside.
-    Traffic {
-        /// Which path.
-        path: PathId,
-        /// By us.
-        sent: u32,
-        /// Authentic ones that came.
-        received: u32,
-    },
-    /// An uplink of ours lost its carrier, or has it again.
-    Carrier(UplinkId, bool),
-    /// Sending by a path failed in a way that no waiting mends.
-    SocketError(PathId),
-    /// A probe came by a path, or the answer to one, and was authentic.
-    Probe(PathId, Probe),
-    /// Somebody on the way says how long packets of a path may be.
-    Hint(PathId, u16),
-    /// Everything that had come by then was handed in: the answer to [`Output::Look`].
-    Looked(Time),
-}
-
-/// What is to be done.
-#[derive(Debug, Clone)]
-pub enum Output {
-    /// To be sealed and sent by a path.
-    Hello(PathId, Hello),
-    /// The same, filled up to [`Probe::length`].
-    Probe(PathId, Probe),
-    /// Packets that go by a path are no longer than that from now on.
-    Mtu(PathId, u16),
-    /// Silence is to be judged: whatever has come until now is to be handed in, and then [`Input::Looked`] with the time that is now.
-    Look,
-    /// To be read by workers from now on.
-    Table(Arc<Table>),
-    /// To be told.
-    Event(Event),
-}
-
-/// What has happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
-    /// A path is taken for something else.
-    Path {
-        /// Which.
-        path: PathId,
-        /// What is different.
-        change: Change,
-    },
-    /// A path takes longer packets than was thought, or no longer takes as long ones.
-    Mtu {
-        /// Which.
-        path: PathId,
-        /// What is different.
-        change: MtuChange,
-    },
-    /// New flows of a lane to a site take another path; or, where no path works, still try the last one that did, and `from` is `to`.
-    Switch {
-        /// To whom.
-        site: SiteId,
-        /// Which traffic.
-        lane: LaneId,
-        /// Before.
-        from: Option<PathId>,
-        /// From now on.
-        to: Option<PathId>,
-        /// Why.
-        why: Why,
-    },
-}
 
 /// What a deadline is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -198,6 +87,8 @@ struct Path {
     mtu: PathMtu,
     verdicts: [Verdict; CLASSES],
     flaps: Flaps,
+    /// What was sent by it, and when.
+    sent: History,
     /// When we last sent something by it. Flows stay on paths that new ones no longer take.
     busy: Option<Time>,
     /// The earliest entry among the timers.
@@ -249,6 +140,8 @@ pub struct Engine {
     looked: Time,
     looks: bool,
     waiting: Vec<PathId>,
+    /// Paths whose silence the other end is to hear of then.
+    quiet: Vec<PathId>,
     /// How late this engine was called of late, and when that was.
     late: (Duration, Time),
     /// How often a lane was left with the last path that worked.
@@ -279,6 +172,7 @@ impl Engine {
             looked: now,
             looks: false,
             waiting: vec![],
+            quiet: vec![],
             late: (Duration::ZERO, now),
             kept: 0,
             left: None,
@@ -355,10 +249,10 @@ impl Engine {
             if spec.key.via.is_some() && specs.iter().any(direct) {
                 let _ = liveness.rest(now, now + FIRST, &self.settings.liveness);
             }
-            let (quality, verdicts, flaps) = Default::default();
+            let (quality, verdicts, flaps, sent) = Default::default();
             let mtu = PathMtu::new(&self.settings.mtu, now);
             self.paths[index] =
-                Some(Path { spec, site, quality, liveness, mtu, verdicts, flaps, busy: None, queued: Time::MAX });
+                Some(Path { spec, site, quality, liveness, mtu, verdicts, flaps, sent, busy: None, queued: Time::MAX });
             of_site[site as usize].push(PathId(index as u32));
         }
         of_site
@@ -435,6 +329,7 @@ impl Engine {
                 }
             }
             Input::Looked(until) => self.looked(now, until),
+            Input::Silent { by, of, silence } => self.silent(now, by, of, silence),
             Input::SocketError(id) => {
                 let settings = self.settings.liveness;
                 if let Some(path) = self.path_mut(id) {
@@ -482,6 +377,7 @@ impl Engine {
         let settings = self.settings;
         let Some(path) = self.path_mut(id) else { return };
         path.quality.traffic(sent, received);
+        path.sent.note(now, path.quality.sent(), 0);
         let (site, quiet) = (path.site, path.busy.is_none_or(|busy| now.since(busy) >= settings.quiet));
         if sent > 0 {
             path.busy = Some(now);
@@ -579,10 +475,12 @@ impl Engine {
             return self.changed(now, id, change);
         }
         let change = self.judge(now, id);
+        self.tell_silence(now, id);
         let Some(path) = self.paths.get_mut(id.0 as usize).and_then(Option::as_mut) else { return };
         if let Some(mut hello) = path.liveness.poll(now, &settings, &mut self.rng) {
             hello.late = late;
             path.quality.stamp(now, &mut hello);
+            path.sent.note(now, hello.sent, hello.sequence);
             self.outputs.push_back(Output::Hello(id, hello));
         }
         let resized = path.mtu.timeout(now, &mtu);

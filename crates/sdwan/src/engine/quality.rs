@@ -212,6 +212,11 @@ impl Quality {
         self.received = self.received.wrapping_add(received);
     }
 
+    /// Datagrams that were sent, which wrap.
+    pub fn sent(&self) -> u32 {
+        self.sent
+    }
+
     /// What the next hello says of the path. The hello itself counts.
     pub fn stamp(&mut self, now: Time, hello: &mut Hello) {
         self.sent = self.sent.wrapping_add(1);

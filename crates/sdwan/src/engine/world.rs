@@ -17,7 +17,7 @@ use super::policy::{Flow, Match, Policy, PolicyError, PolicyId, Strategy};
 use super::prefix::Prefix;
 use super::site::{Families, PathId, PathKey, Reach, Site, SiteId, Uplink, UplinkId};
 use super::table::{Pick, Table};
-use super::{Engine, Event, Input, Network, Output, Settings};
+use super::{Engine, Event, Input, Network, Output, Settings, Silence};
 
 /// Uplinks that one site can have numbers for.
 const UPLINKS: u32 = 16;
@@ -57,6 +57,8 @@ impl Line {
 enum Message {
     Hello(Hello),
     Probe(Probe),
+    /// Of a path of whom it reaches.
+    Silent(PathId, Silence),
     /// A datagram, by its number, and its octets.
     Data(u64, u16),
 }
@@ -66,6 +68,7 @@ impl Message {
         match self {
             Message::Hello(_) => hello::LENGTH,
             Message::Probe(probe) => probe.length(),
+            Message::Silent(..) => hello::LENGTH,
             Message::Data(_, octets) => usize::from(*octets),
         }
     }
@@ -347,6 +350,11 @@ impl World {
                     self.send(place, path, Message::Hello(hello));
                 }
                 Output::Probe(path, probe) => self.send(place, path, Message::Probe(probe)),
+                Output::Silent { by, of, silence } => {
+                    if let Some((_, theirs)) = self.other_end(place, of) {
+                        self.send(place, by, Message::Silent(theirs, silence));
+                    }
+                }
                 Output::Mtu(..) => {}
                 // Nothing that has come waits anywhere.
                 Output::Look => dweller.engine.handle_input(self.now, Input::Looked(self.now)),
@@ -381,16 +389,22 @@ impl World {
         self.dweller(site).is_some_and(|dweller| dweller.alive)
     }
 
-    fn send(&mut self, place: usize, path: PathId, message: Message) {
-        let Some(from) = self.sites.get(place) else { return };
-        let Some(key) = from.keys.get(path.0 as usize).copied().flatten() else { return };
+    /// Where a path leads, and what it is called there.
+    fn other_end(&self, place: usize, path: PathId) -> Option<(usize, PathId)> {
+        let from = self.sites.get(place)?;
+        let key = from.keys.get(path.0 as usize).copied().flatten()?;
         let back = PathKey { site: from.id, own: key.remote, remote: key.own, via: key.via };
+        let to = self.places.get(&key.site).copied()?;
+        Some((to, self.sites.get(to)?.paths.get(&back).copied()?))
+    }
+
+    fn send(&mut self, place: usize, path: PathId, message: Message) {
+        let key = self.sites.get(place).and_then(|from| from.keys.get(path.0 as usize).copied().flatten());
+        let (Some(key), Some((to, path))) = (key, self.other_end(place, path)) else { return };
         let (Some([outward, _]), Some([_, inward])) = (self.lines.get(&key.own), self.lines.get(&key.remote)) else {
             return;
         };
         let (outward, inward) = (*outward, *inward);
-        let Some(to) = self.places.get(&key.site).copied() else { return };
-        let Some(path) = self.sites.get(to).and_then(|to| to.paths.get(&back).copied()) else { return };
         let lost = self.rng.chance(outward.loss) | self.rng.chance(inward.loss);
         let is_too_long = message.length() > usize::from(outward.longest.min(inward.longest));
         if lost || is_too_long || key.via.is_some_and(|hub| !self.is_alive(hub)) {
@@ -411,6 +425,7 @@ impl World {
         match message {
             Message::Hello(hello) => self.put(place, Input::Hello(path, hello)),
             Message::Probe(probe) => self.put(place, Input::Probe(path, probe)),
+            Message::Silent(of, silence) => self.put(place, Input::Silent { by: path, of, silence }),
             Message::Data(number, _) => {
                 self.arrived.entry(number).or_insert(self.now);
                 self.put(place, Input::Traffic { path, sent: 0, received: 1 });

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketType};
 
-use super::{configure, echo, end, hear, metric, place_of};
+use super::{configure, echo, end, hear, metric, place_of, served_of};
 use crate::binary::{Place, until};
 
 /// Where clients come from that are told apart from those of a place's own address.
@@ -25,8 +25,7 @@ fn from(source: &str, place: &Place) -> io::Result<TcpStream> {
 
 /// How many of twenty connections from there are served.
 fn served(source: &str, place: &Place) -> usize {
-    let is_served = || from(source, place).and_then(|mut stream| stream.read_exact(&mut [0; 3])).is_ok();
-    (0..20).filter(|_| is_served()).count()
+    served_of((0..20).map(|_| from(source, place)).collect())
 }
 
 fn refused(place: &Place, reason: &str) -> f64 {

@@ -10,11 +10,12 @@ mod selection;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use super::policy::{Flow, Strategy};
+use super::damp::Why;
+use super::policy::{Application, Flow, LaneId, Policy, Strategy};
 use super::prefix::Prefix;
 use super::site::{Families, Reach, Uplink};
 use super::*;
-use crate::engine::table::Pick;
+use crate::engine::table::{Pick, Table};
 
 fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -88,6 +89,8 @@ const LOOK: Duration = Duration::from_micros(50);
 enum Message {
     Hello(Hello),
     Probe(Probe),
+    /// Of a path of whom it reaches.
+    Silent(PathId, Silence),
     Data(u32),
     /// Everything that had come by then was handed in.
     Looked(Time),
@@ -171,6 +174,8 @@ impl Lab {
             // What hellos and data meet with is not to depend on how many probes there are.
             Message::Probe(probe) if link.dead || probe.length() > usize::from(link.mtu) => return,
             Message::Probe(_) => Duration::ZERO,
+            Message::Silent(..) if link.dead => return,
+            Message::Silent(..) => link.jitter,
             Message::Hello(_) | Message::Data(_) if link.dead || self.rng.chance(link.loss) => return,
             Message::Hello(_) | Message::Data(_) => link.jitter.mul_f64(self.rng.unit()),
             Message::Looked(_) => return,
@@ -196,6 +201,11 @@ impl Lab {
                     self.send(engine, path, Message::Hello(hello));
                 }
                 Output::Probe(path, probe) => self.send(engine, path, Message::Probe(probe)),
+                Output::Silent { by, of, silence } => {
+                    let key = self.key(engine, of);
+                    let theirs = self.path((key.remote.0 / 10 - 1) as usize, key.remote.0, key.own.0);
+                    self.send(engine, by, Message::Silent(theirs, silence));
+                }
                 Output::Mtu(..) => {}
                 Output::Look => {
                     // Sockets are looked into a moment later.
@@ -240,6 +250,7 @@ impl Lab {
         match self.messages.remove(&order).unwrap() {
             Message::Hello(hello) => self.input(to, Input::Hello(path, hello)),
             Message::Probe(probe) => self.input(to, Input::Probe(path, probe)),
+            Message::Silent(of, silence) => self.input(to, Input::Silent { by: path, of, silence }),
             Message::Looked(until) => self.input(to, Input::Looked(until)),
             Message::Data(number) => {
                 self.arrived.entry(number).or_insert(self.now);

@@ -121,7 +121,7 @@ fn another_network_keeps_paths_and_traffic_where_they_are() {
         match output {
             Output::Table(new) => table = Some(new),
             Output::Event(event) => panic!("{event:?}"),
-            Output::Hello(..) | Output::Probe(..) | Output::Mtu(..) | Output::Look => {}
+            Output::Hello(..) | Output::Probe(..) | Output::Silent { .. } | Output::Mtu(..) | Output::Look => {}
         }
     }
     let flow = flow(1, 2, 1000);
