@@ -142,6 +142,8 @@ pub struct Engine {
     waiting: Vec<PathId>,
     /// Paths whose silence the other end is to hear of then.
     quiet: Vec<PathId>,
+    /// When this engine was last called. What is found due before that is no lateness of who calls it.
+    now: Time,
     /// How late this engine was called of late, and when that was.
     late: (Duration, Time),
     /// How often a lane was left with the last path that worked.
@@ -173,6 +175,7 @@ impl Engine {
             looks: false,
             waiting: vec![],
             quiet: vec![],
+            now,
             late: (Duration::ZERO, now),
             kept: 0,
             left: None,
@@ -185,6 +188,7 @@ impl Engine {
     /// Goes on with another network. Paths that are in both keep what is known of them, and traffic stays where it is. On an error nothing has changed.
     pub fn configure(&mut self, network: &Network, now: Time) -> Result<(), PolicyError> {
         let matcher = Matcher::compile(&network.policies, &network.applications, network.classes.len())?;
+        self.now = now;
         let (specs, left_out) = site::paths(&network.own, &network.sites);
         let mut sites: Vec<&Site> = network.sites.iter().filter(|site| site.id != network.own.id).collect();
         sites.sort_by_key(|site| site.id);
@@ -304,6 +308,7 @@ impl Engine {
 
     /// Takes in what happens.
     pub fn handle_input(&mut self, now: Time, input: Input) {
+        self.now = now;
         match input {
             Input::Hello(id, hello) => self.hello(now, id, &hello),
             Input::Traffic { path, sent, received } => self.traffic(now, path, sent, received),
@@ -444,6 +449,7 @@ impl Engine {
 
     /// Does it.
     pub fn handle_due(&mut self, now: Time, due: Due) {
+        self.now = now;
         match due.timer {
             Timer::Path(id) => self.path_timeout(now, due.at, id),
             Timer::Site(place) => self.site_timeout(now, due.at, place),
@@ -589,7 +595,8 @@ impl Engine {
         let Settings { liveness, mtu, .. } = self.settings;
         let Some(path) = self.paths.get_mut(id.0 as usize).and_then(Option::as_mut) else { return };
         let probe = path.mtu.due(path.liveness.is_needed(), &mtu);
-        let due = path.liveness.due(path.measured(), &liveness).min(probe);
+        // Whose pace is another one now may have been silent for too long already.
+        let due = path.liveness.due(path.measured(), &liveness).min(probe).max(self.now);
         if due < path.queued && due < Time::MAX {
             path.queued = due;
             self.timers.push(Reverse((due, Timer::Path(id))));

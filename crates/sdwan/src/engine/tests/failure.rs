@@ -178,6 +178,20 @@ fn who_is_late_while_a_call_goes_on_has_lost_nothing_and_no_path_is_left_for_tha
 }
 
 #[test]
+fn what_turns_out_to_have_been_due_for_a_while_is_nobodys_lateness() {
+    sim::seeds(5, |rng| {
+        let mut lab = pair(Strategy::Best, CLEAN, rng);
+        for _ in 0..5 {
+            // Paths that were watched slowly are to be heard of fast from one moment to the next.
+            lab.talk(seconds(3), millis(20));
+            lab.run(seconds(30));
+        }
+        let late: Vec<_> = lab.engines.iter().map(|engine| engine.lateness(lab.now)).collect();
+        assert!(late.iter().all(|late| *late < millis(1)), "{late:?}");
+    });
+}
+
+#[test]
 fn a_queue_of_this_host_that_only_hellos_pass_by_proves_nothing() {
     let mut lab = pair(Strategy::Best, CLEAN, &mut Rng::new(1));
     lab.talk(seconds(12), millis(20));
