@@ -1,6 +1,6 @@
 //! Who may come, as `proxy.acceleration` says it for everybody, where sockets serve.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 

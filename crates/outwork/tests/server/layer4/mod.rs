@@ -37,7 +37,7 @@ fn echo(host: &str, name: &'static str) -> SocketAddr {
     backend(host, move |mut stream| {
         let mut from = stream.try_clone().expect("the same stream");
         // Its client may go before it is done.
-        let _ = stream.write_all(name.as_bytes()).and_then(|()| std::io::copy(&mut from, &mut stream));
+        let _ = stream.write_all(name.as_bytes()).and_then(|()| io::copy(&mut from, &mut stream));
         let _ = stream.shutdown(Shutdown::Write);
     })
 }
@@ -102,7 +102,7 @@ fn metric(place: &Place, name: &str, labels: &str) -> f64 {
 }
 
 /// How a connection has ended that was heard to its end.
-fn end(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
+fn end(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).map(|_| rest)
 }
@@ -194,7 +194,7 @@ fn who_has_said_all_may_still_hear_and_an_idle_half_ends_in_its_own_time() {
 }
 
 /// A backend that tells how connections end.
-fn telling(host: &str) -> (SocketAddr, Receiver<std::io::Result<Vec<u8>>>) {
+fn telling(host: &str) -> (SocketAddr, Receiver<io::Result<Vec<u8>>>) {
     let (tell, told) = channel();
     let tell = std::sync::Mutex::new(tell);
     let address = backend(host, move |mut stream| {
@@ -220,7 +220,7 @@ fn who_breaks_off_breaks_off_at_the_other_side_too() {
     until("it to arrive", || metric(&place, "received_bytes_total", "") == 5.0);
     break_off(client);
     let ended = ended.recv().expect("an end");
-    assert_eq!(ended.map_err(|error| error.kind()), Err(std::io::ErrorKind::ConnectionReset));
+    assert_eq!(ended.map_err(|error| error.kind()), Err(io::ErrorKind::ConnectionReset));
     until("it to be counted", || metric(&place, "ended_total", ",reason=\"client\"") == 1.0);
     let breaking = backend(place.host(), |mut stream| {
         stream.write_all(b"bye").expect("it is heard");
@@ -233,7 +233,7 @@ fn who_breaks_off_breaks_off_at_the_other_side_too() {
     let mut client = connect(&place);
     hear(&mut client, 3);
     client.write_all(b"x").expect("it is heard");
-    assert_eq!(end(&mut client).map_err(|error| error.kind()), Err(std::io::ErrorKind::ConnectionReset));
+    assert_eq!(end(&mut client).map_err(|error| error.kind()), Err(io::ErrorKind::ConnectionReset));
     until("it to be counted", || metric(&place, "ended_total", ",reason=\"backend\"") == 1.0);
 }
 
@@ -257,7 +257,7 @@ fn who_finds_one_backend_dead_gets_another_and_the_dead_one_is_left_out() {
 fn where_no_backend_answers_connections_are_broken_off_and_counted() {
     let place = place_of(&[nobody], "", "");
     let ended = end(&mut connect(&place)).map_err(|error| error.kind());
-    assert_eq!(ended, Err(std::io::ErrorKind::ConnectionReset));
+    assert_eq!(ended, Err(io::ErrorKind::ConnectionReset));
     until("it to be counted", || metric(&place, "refused_total", ",reason=\"backend\"") == 1.0);
     assert_eq!(metric(&place, "active", ""), 0.0);
 }
