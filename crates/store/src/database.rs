@@ -123,7 +123,8 @@ pub struct Database {
     writer: Arc<JobQueue>,
     readers: Arc<JobQueue>,
     metrics: Arc<DatabaseMetrics>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Each gives its connection back at its end; the writer's is the first.
+    threads: Mutex<Vec<JoinHandle<Connection>>>,
 }
 
 impl Database {
@@ -169,10 +170,12 @@ impl Database {
 
     fn spawn(&self, name: &str, queue: &Arc<JobQueue>, mut connection: Connection) -> Result<(), DatabaseError> {
         let queue = Arc::clone(queue);
-        let thread =
-            std::thread::Builder::new().name(name.to_owned()).spawn(move || queue.work(&mut connection)).map_err(
-                |source| DatabaseError::Io { action: "start a thread for", path: self.path.to_path_buf(), source },
-            )?;
+        let work = move || {
+            queue.work(&mut connection);
+            connection
+        };
+        let failed = |source| DatabaseError::Io { action: "start a thread for", path: self.path.to_path_buf(), source };
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(failed)?;
         self.threads.lock().push(thread);
         Ok(())
     }
@@ -222,7 +225,8 @@ impl Database {
         self.writer.close();
         self.readers.close();
         let own = std::thread::current().id();
-        for thread in std::mem::take(&mut *self.threads.lock()) {
+        // The writer's connection is closed last: the last one brings the write-ahead log into the file, which readers may not, and none does where two go at once.
+        for thread in std::mem::take(&mut *self.threads.lock()).into_iter().rev() {
             // The last owner may be a job: its thread ends by itself.
             if thread.thread().id() != own && thread.join().is_err() {
                 tracing::error!("a database thread has panicked");

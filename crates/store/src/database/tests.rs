@@ -194,6 +194,22 @@ fn a_close_does_what_waits_and_refuses_what_comes_later() {
 }
 
 #[test]
+fn a_close_leaves_everything_in_one_file_though_many_close_it() {
+    let dir = TempDir::new().unwrap();
+    let options = DatabaseOptions { readers: 8, ..options(&dir) };
+    for round in 0..50 {
+        let database = Database::open_apart(&options, &[THINGS]).unwrap();
+        database.call(|c| c.execute("INSERT INTO things VALUES ('a')", [])).wait().unwrap();
+        database.close();
+        let names: Vec<_> = std::fs::read_dir(options.path.parent().unwrap())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert_eq!(names, [options.path.file_name().unwrap()], "in round {round}");
+    }
+}
+
+#[test]
 fn a_reply_can_be_awaited() {
     struct Flag(AtomicBool, std::thread::Thread);
     impl Wake for Flag {
