@@ -65,9 +65,11 @@ impl History {
     fn between(&self, from: Time, to: Time) -> (u32, u32) {
         // Whole ticks alone: those in which the two times lie count on neither side.
         let known = ticks(from).wrapping_add(2)..=ticks(to);
-        let within = self.moments.iter().filter(|moment| moment.at > 0 && known.contains(&moment.at));
-        let (first, last) = (within.clone().min_by_key(|moment| moment.at), within.max_by_key(|moment| moment.at));
-        let (Some(first), Some(last)) = (first, last) else { return (0, 0) };
+        // In the order in which they were noted, as several may be of one tick.
+        let (newer, older) = self.moments.split_at(usize::from(self.latest) % MOMENTS + 1);
+        let mut within = older.iter().chain(newer).filter(|moment| moment.at > 0 && known.contains(&moment.at));
+        let Some(first) = within.next() else { return (0, 0) };
+        let last = within.next_back().unwrap_or(first);
         (last.sent.wrapping_sub(first.sent), last.hellos.wrapping_sub(first.hellos))
     }
 }
@@ -109,7 +111,10 @@ impl Engine {
     pub(super) fn silent(&mut self, now: Time, by: PathId, of: PathId, silence: Silence) {
         let settings = self.settings.liveness;
         let late = self.lateness(now).max(silence.late);
-        let Some((site, back)) = self.path_mut(by).map(|path| (path.site, path.quality.rtt() / 2)) else { return };
+        let Some(path) = self.path_mut(by) else { return };
+        let (site, back) = (path.site, path.quality.rtt() / 2);
+        let heard = path.liveness.heard(now);
+        self.changed(now, by, heard);
         let Some(path) = self.path_mut(of).filter(|path| path.site == site && path.liveness.is_up()) else { return };
         let measured = path.measured();
         // What was said left them as long ago as it takes from there, and what we had sent by then takes as long as it takes to there: of one path both together
@@ -144,6 +149,15 @@ mod tests {
         let sent = |millis: u64| u32::MAX.wrapping_add(10 * millis as u32);
         for millis in 0..200 {
             history.note(at(millis), sent(millis), if millis % 30 == 0 { 1 + (millis / 30) as u32 } else { 0 });
+        }
+        // Two of one tick, wherever they come to lie: neither is before the other by more than there was.
+        let mut close = History::default();
+        close.note(at(0), 6, 1);
+        for round in 1..=2 * MOMENTS as u64 {
+            let (now, sent) = (50 * round, 10 * round as u32);
+            close.note(at(now), sent, 0);
+            close.note(at(now), sent + 1, 1 + round as u32);
+            assert_eq!(close.between(at(now - 5), at(now + 5)), (1, 1), "{round}");
         }
         for (from, to) in [(170, 190), (171, 189), (150, 199), (190, 190), (195, 170), (0, 10)] {
             let (datagrams, hellos) = history.between(at(from), at(to));

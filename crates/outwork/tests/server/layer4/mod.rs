@@ -353,9 +353,8 @@ fn listeners_share_what_there_may_be_everywhere() {
 /// How many of connections are served. All of them are begun before the first is heard: a rate a second is not for a machine on which each of them takes
 /// longer than that.
 fn served_of(connections: Vec<io::Result<TcpStream>>) -> usize {
-    let is_served =
-        |connection: io::Result<TcpStream>| connection.and_then(|mut stream| stream.read_exact(&mut [0; 3])).is_ok();
-    connections.into_iter().map(is_served).filter(|served| *served).count()
+    let is_served = |mut stream: TcpStream| stream.read_exact(&mut [0; 3]).ok();
+    connections.into_iter().flatten().filter_map(is_served).count()
 }
 
 /// What a backend says first, of a connection that may be broken off.

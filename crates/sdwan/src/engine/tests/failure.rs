@@ -192,6 +192,21 @@ fn what_turns_out_to_have_been_due_for_a_while_is_nobodys_lateness() {
 }
 
 #[test]
+fn what_is_said_of_silence_is_a_sign_of_life_of_the_path_by_which_it_comes() {
+    let mut lab = pair(Strategy::Best, CLEAN, &mut Rng::new(1));
+    lab.talk(seconds(12), millis(20));
+    let path = lab.pick(0, &flow(1, 2, 1000)).unwrap().path;
+    let key = lab.key(0, path);
+    lab.set(key.own.0, key.remote.0, Link { dead: true, ..CLEAN });
+    while lab.state(0, path) == State::Up {
+        lab.run(millis(1));
+    }
+    let silence = Silence { lasts: millis(50), late: Duration::ZERO };
+    lab.input(0, Input::Silent { by: path, of: path, silence });
+    assert_eq!(lab.state(0, path), State::Up);
+}
+
+#[test]
 fn a_queue_of_this_host_that_only_hellos_pass_by_proves_nothing() {
     let mut lab = pair(Strategy::Best, CLEAN, &mut Rng::new(1));
     lab.talk(seconds(12), millis(20));
